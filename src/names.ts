@@ -14,7 +14,7 @@ export function nameFromBytes(bytes: Uint8Array): string {
 }
 
 export function nameToBytes(name: string): Buffer {
-  if (name.isWellFormed()) return Buffer.from(name, "utf8");
+  if (!/\p{Surrogate}/u.test(name)) return Buffer.from(name, "utf8");
   const parts: Buffer[] = [];
   let from = 0;
   for (let at = 0; at < name.length; at++) {
