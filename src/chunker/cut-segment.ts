@@ -28,6 +28,7 @@ export const holeBit = 0x8000;
 /** The low 15 bits of a run: its length in blocks. */
 export const runCountMask = 0x7fff;
 
+/** Sizes and hole length as measured in docs/decisions/0002-chunkers.md. */
 export const defaultImageCutParams: ImageCutParams = {
   blockBytes,
   segmentBytes: 4 * 1024 * 1024,
@@ -35,7 +36,7 @@ export const defaultImageCutParams: ImageCutParams = {
   averageBytes: 64 * 1024,
   maxBytes: 256 * 1024,
   threshold: imageThreshold(16 * 1024, 64 * 1024, blockBytes),
-  holeBlocks: 16,
+  holeBlocks: 4,
 };
 
 /**
@@ -73,10 +74,8 @@ export function cutSegment(
 
   let runCount = 0;
   let start = 0;
-  // Zeros before this block are known to be a run too short for a hole.
-  let shortRunEnd = 0;
   for (let at = 0; at < blockCount;) {
-    if (zero[at] === 1 && at >= shortRunEnd) {
+    if (zero[at] === 1) {
       let end = at + 1;
       while (end < blockCount && zero[end] === 1) end++;
       if (end - at >= holeBlocks) {
@@ -85,7 +84,6 @@ export function cutSegment(
         start = at = end;
         continue;
       }
-      shortRunEnd = end;
     }
     const value = values[at]!;
     at++;

@@ -15,18 +15,19 @@ export interface StreamCutParams {
   readonly maxBytes: number;
 }
 
+/** As measured in docs/decisions/0002-chunkers.md. */
 export const defaultStreamCutParams: StreamCutParams = {
-  minBytes: 64 * 1024,
-  averageBytes: 256 * 1024,
-  maxBytes: 1024 * 1024,
+  minBytes: 16 * 1024,
+  averageBytes: 64 * 1024,
+  maxBytes: 256 * 1024,
 };
 
 /** The package's own lower limits, and an upper one that bounds its memory. */
 const leastBytes = { min: 64, average: 256, max: 1024 };
 const mostBytes = 8 * 1024 * 1024;
 
-/** So many of the longest chunks are cut at a time: at most this much is copied and kept in WASM. */
-const windowChunks = 4;
+/** At least so much is cut at a time: it is copied into WASM memory, which never shrinks. */
+const windowBytes = 4 * 1024 * 1024;
 
 /**
  * Lengths of those chunks at the front of `bytes` which no later byte can change.
@@ -42,9 +43,11 @@ const windowChunks = 4;
 export function cutStream(bytes: Uint8Array, isEnd: boolean, params: StreamCutParams): Uint32Array {
   checkStreamCutParams(params);
   const { minBytes, averageBytes, maxBytes } = params;
+  // A full chunk always fits, so each window but the stream's last few bytes yields one.
+  const span = Math.max(windowBytes, 2 * maxBytes);
   const lengths: number[] = [];
   for (let start = 0; start < bytes.length;) {
-    const window = bytes.subarray(start, start + windowChunks * maxBytes);
+    const window = bytes.subarray(start, start + span);
     const isLast = isEnd && start + window.length === bytes.length;
     const before = start;
     let cut = 0;

@@ -23,6 +23,7 @@ interface FastCdc {
   __wbindgen_free(address: number, bytes: number): void;
 }
 
+const require = createRequire(import.meta.url);
 let instantiate: (() => unknown) | undefined;
 let fastCdc: FastCdc | undefined;
 let input = { address: 0, bytes: 0 };
@@ -40,9 +41,7 @@ export function fastCdcEnds(
   average: number,
   max: number,
 ): Uint32Array {
-  instantiate ??= compileWasm(
-    createRequire(import.meta.url).resolve("fastcdc-wasm/fastcdc_wasm_bg.wasm"),
-  );
+  instantiate ??= compileWasm(require.resolve("fastcdc-wasm/fastcdc_wasm_bg.wasm"));
   fastCdc ??= instantiate() as FastCdc;
   try {
     return call(fastCdc, bytes, min, average, max);

@@ -15,7 +15,7 @@ import {
   type ImageCutParams,
 } from "../../src/chunker/index.ts";
 
-const params = defaultImageCutParams;
+const params = { ...defaultImageCutParams, holeBlocks: 16 };
 const segmentBlocks = params.segmentBytes / blockBytes;
 const [minBlocks, maxBlocks] = [params.minBytes / blockBytes, params.maxBytes / blockBytes];
 

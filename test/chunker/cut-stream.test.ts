@@ -1,5 +1,7 @@
 /** FastCDC over slices: the same chunks however a stream arrives. */
+import { createRequire } from "node:module";
 import fc from "fast-check";
+import type * as FastCdcWasm from "fastcdc-wasm";
 import { describe, expect, test } from "vitest";
 import {
   checkStreamCutParams,
@@ -70,6 +72,19 @@ describe("cutStream()", () => {
     );
   });
 
+  test("cuts as the package's own JavaScript does, which is given a copy", () => {
+    const { get_chunks } = createRequire(import.meta.url)("fastcdc-wasm") as typeof FastCdcWasm;
+    fc.assert(
+      fc.property(stream, (bytes) => {
+        let end = 0;
+        const ends = Array.from(cutStream(bytes, true, params), (length) => (end += length));
+        const starts = get_chunks(Uint8Array.from(bytes), 64, 256, 1024);
+        expect([0, ...ends]).toEqual([...starts]);
+      }),
+      { numRuns: 100 },
+    );
+  });
+
   test("restarts at any cut with the same cuts", () => {
     fc.assert(
       fc.property(stream, (bytes) => {
@@ -101,6 +116,8 @@ describe("cutStream()", () => {
   test("equal bytes: always cut at max", () => {
     expect([...cutStream(new Uint8Array(2500), true, params)]).toEqual([1024, 1024, 452]);
     expect([...cutStream(new Uint8Array(2500), false, params)]).toEqual([1024, 1024]);
+    // Full chunks are certain although the bytes end with them.
+    expect([...cutStream(new Uint8Array(2048), false, params)]).toEqual([1024, 1024]);
   });
 
   test("an empty stream has no chunk, and a short one waits for its end", () => {
@@ -133,7 +150,7 @@ describe("cutStream()", () => {
   test("cuts the default sizes over windows of its own as over one", () => {
     const bytes = noise(9 * 1024 * 1024 + 12_345);
     const whole = [...cutStream(bytes, true, defaultStreamCutParams)];
-    expect(cutInSlices(bytes, [3_000_000, 1, 777], { ...defaultStreamCutParams })).toEqual(whole);
+    expect(cutInSlices(bytes, [3_000_000, 1, 777], defaultStreamCutParams)).toEqual(whole);
     expect(Math.max(...whole)).toBeLessThanOrEqual(defaultStreamCutParams.maxBytes);
   });
 });

@@ -28,6 +28,11 @@ for (const [at, zeros] of [
   [200, 16],
   [400, 17],
   [600, 1],
+  [640, 3],
+  [700, 4],
+  [760, 5],
+  [900, 1],
+  [902, 1],
   [1010, 14],
 ] as const) {
   image.fill(0, at * blockBytes, (at + zeros) * blockBytes);
@@ -59,16 +64,21 @@ test("stream chunks are those of fastcdc-wasm-v1", async () => {
 function imageCuts(hasher: BlockHashing): string {
   hasher.buffer.set(image);
   const hashes = hasher.hash(0, blockCount);
-  const out = new Uint16Array(blockCount);
-  const runCount = cutSegment(hashes, blockCount, defaultImageCutParams, out);
-  const runs = Array.from(out.subarray(0, runCount), (run) =>
-    run & holeBit ? `hole:${run & runCountMask}` : `${run}`,
-  );
+  const runs = (holeBlocks: number) => {
+    const out = new Uint16Array(blockCount);
+    const params = { ...defaultImageCutParams, holeBlocks };
+    const runCount = cutSegment(hashes, blockCount, params, out);
+    const named = Array.from(out.subarray(0, runCount), (run) =>
+      run & holeBit ? `hole:${run & runCountMask}` : String(run),
+    );
+    return lines(named, 16);
+  };
   return json({
     cutKey: Buffer.from(cutKey).toString("hex"),
     input: "BLAKE3 XOF of the empty message, 4 MiB, with runs of zeros as in golden.test.ts",
     params: defaultImageCutParams,
-    runs: lines(runs, 16),
+    runs: runs(defaultImageCutParams.holeBlocks),
+    runsWithHolesOf16: runs(16),
     values: lines(
       Array.from(hashes.values, (value) => value.toString(16).padStart(8, "0")),
       8,
