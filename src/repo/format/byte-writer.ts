@@ -17,29 +17,34 @@ export class ByteWriter {
   }
 
   u8(value: number): this {
-    this.#view.setUint8(this.#grow(1, value, 0xff), value);
+    const at = this.#grow(1, value, 0xff);
+    this.#view.setUint8(at, value);
     return this;
   }
 
   u16(value: number): this {
-    this.#view.setUint16(this.#grow(2, value, 0xffff), value, true);
+    const at = this.#grow(2, value, 0xffff);
+    this.#view.setUint16(at, value, true);
     return this;
   }
 
   u32(value: number): this {
-    this.#view.setUint32(this.#grow(4, value, 0xffff_ffff), value, true);
+    const at = this.#grow(4, value, 0xffff_ffff);
+    this.#view.setUint32(at, value, true);
     return this;
   }
 
   u64(value: bigint): this {
     assert(BigInt.asUintN(64, value) === value, "a number does not fit 64 bits");
-    this.#view.setBigUint64(this.#grow(8), value, true);
+    const at = this.#grow(8);
+    this.#view.setBigUint64(at, value, true);
     return this;
   }
 
   i64(value: bigint): this {
     assert(BigInt.asIntN(64, value) === value, "a number does not fit 64 signed bits");
-    this.#view.setBigInt64(this.#grow(8), value, true);
+    const at = this.#grow(8);
+    this.#view.setBigInt64(at, value, true);
     return this;
   }
 
@@ -52,7 +57,8 @@ export class ByteWriter {
   }
 
   bytes(bytes: Uint8Array): this {
-    this.#bytes.set(bytes, this.#grow(bytes.length));
+    const at = this.#grow(bytes.length);
+    this.#bytes.set(bytes, at);
     return this;
   }
 
@@ -61,6 +67,7 @@ export class ByteWriter {
     return this.#bytes.slice(0, this.#length);
   }
 
+  /** Reserves bytes; `#bytes` and `#view` may be others afterwards, so it stands on a line of its own. */
   #grow(length: number, value = 0, max = 0): number {
     assert(
       Number.isInteger(value) && value >= 0 && value <= max,
