@@ -78,7 +78,11 @@ export class BackendError extends StoreError {
 
   constructor(
     message: string,
-    options: ErrorOptions & { readonly hint?: string; readonly temporary?: boolean; readonly errno?: string } = {},
+    options: ErrorOptions & {
+      readonly hint?: string;
+      readonly temporary?: boolean;
+      readonly errno?: string;
+    } = {},
   ) {
     super(message, options);
     this.temporary = options.temporary ?? false;

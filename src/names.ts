@@ -49,9 +49,12 @@ function isLow(unit: number): boolean {
 /** Decodes what is valid, sequence by sequence, and escapes each byte that is not. */
 function escapeInvalid(bytes: Uint8Array): string {
   let text = "";
-  for (let at = 0; at < bytes.length; ) {
+  for (let at = 0; at < bytes.length;) {
     const length = sequenceLength(bytes[at]!);
-    const whole = length > 0 && at + length <= bytes.length ? tryDecode(bytes.subarray(at, at + length)) : undefined;
+    const whole =
+      length > 0 && at + length <= bytes.length
+        ? tryDecode(bytes.subarray(at, at + length))
+        : undefined;
     if (whole === undefined) text += String.fromCharCode(0xdc00 + bytes[at++]!);
     else {
       text += whole;

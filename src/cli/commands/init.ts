@@ -1,0 +1,37 @@
+import type { Command } from "../command.ts";
+import { readCredential } from "../credentials.ts";
+import { createRepositoryFor } from "../open-repository.ts";
+import { credentialSources } from "../options.ts";
+
+export const command: Command = {
+  usage: "init",
+  summary: "Create a new repository",
+  examples: [
+    ["-r /mnt/backup/repo init", "asks for a password"],
+    [
+      "-r /mnt/backup/repo init --key-file /etc/ashlar/key",
+      "for unattended hosts; the file must hold a key (see: key generate)",
+    ],
+  ],
+  exitCodes: { 14: "there is a repository already" },
+  async run({ host, output }, args) {
+    const credential = await readCredential(host, credentialSources(args), true);
+    const repository = await createRepositoryFor(host, args, output, credential);
+    try {
+      const fields = {
+        message_type: "initialized",
+        id: repository.idHex,
+        repository: repository.storage.location,
+      };
+      if (output.json) output.document(fields);
+      output.line(`Created repository ${fields.id.slice(0, 10)} at ${fields.repository}`);
+      output.line();
+      output.line("Without its password or key file nobody can read it: a lost key is lost data.");
+      output.line("Make a second key now and keep it elsewhere:");
+      output.line(`  ashlar -r ${fields.repository} key add --new-key-file /safe/place/ashlar.key`);
+      return 0;
+    } finally {
+      await repository.close();
+    }
+  },
+};

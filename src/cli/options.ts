@@ -1,0 +1,114 @@
+/** Options that every command has, and what they mean. */
+import { join } from "node:path";
+import type { Options } from "yargs";
+import { UsageError } from "../errors.ts";
+import type { CommandArguments } from "./command.ts";
+import type { CredentialSources } from "./credentials.ts";
+import type { Host } from "./host.ts";
+import type { OutputOptions } from "./output.ts";
+
+const group = "Global options:";
+
+export const globalOptions: Readonly<Record<string, Options>> = {
+  repo: {
+    alias: "r",
+    type: "string",
+    group,
+    requiresArg: true,
+    describe: "repository (or ASHLAR_REPO)",
+  },
+  "password-file": {
+    type: "string",
+    group,
+    requiresArg: true,
+    describe: "file that holds the password (or ASHLAR_PASSWORD_FILE)",
+  },
+  "password-command": {
+    type: "string",
+    group,
+    requiresArg: true,
+    describe: "shell command that prints the password (or ASHLAR_PASSWORD_COMMAND)",
+  },
+  "key-file": {
+    type: "string",
+    group,
+    requiresArg: true,
+    describe: "key file instead of a password (or ASHLAR_KEY_FILE)",
+  },
+  "cache-dir": {
+    type: "string",
+    group,
+    requiresArg: true,
+    describe: "folder for the local cache (or ASHLAR_CACHE_DIR)",
+  },
+  json: { type: "boolean", group, describe: "print JSON, as docs/json.md describes it" },
+  quiet: { alias: "q", type: "boolean", group, describe: "print nothing but warnings and errors" },
+  verbose: { alias: "v", type: "boolean", group, describe: "print more" },
+  debug: { type: "boolean", group, describe: "print a stack trace with an error" },
+};
+
+export function outputOptions(args: CommandArguments): OutputOptions {
+  return {
+    json: args.flag("json"),
+    quiet: args.flag("quiet"),
+    verbose: args.flag("verbose"),
+    debug: args.flag("debug"),
+  };
+}
+
+export function repositoryLocation(host: Host, args: CommandArguments): string {
+  const location = args.text("repo") ?? host.env["ASHLAR_REPO"];
+  if (location === undefined || location === "") {
+    throw new UsageError("Cannot find the repository: none was named", {
+      hint: "Give -r REPO or set ASHLAR_REPO",
+    });
+  }
+  return location;
+}
+
+export function credentialSources(
+  args: CommandArguments,
+  prefix: "" | "new-" = "",
+): CredentialSources {
+  return {
+    passwordFile: args.text(`${prefix}password-file`),
+    passwordCommand: args.text(`${prefix}password-command`),
+    keyFile: args.text(`${prefix}key-file`),
+  };
+}
+
+/** Undefined when there is no place for a cache: then each run works in a temporary folder. */
+export function cacheDirectory(host: Host, args: CommandArguments): string | undefined {
+  const named = args.text("cache-dir") ?? host.env["ASHLAR_CACHE_DIR"];
+  if (named !== undefined && named !== "") return named;
+  const xdg = host.env["XDG_CACHE_HOME"];
+  if (xdg !== undefined && xdg !== "") return join(xdg, "ashlar");
+  const home = host.env["HOME"];
+  if (home !== undefined && home !== "") return join(home, ".cache", "ashlar");
+  return host.user.uid === 0 ? "/var/cache/ashlar" : undefined;
+}
+
+/** Which snapshots: `--host`, `--tag`, `--path`, each repeatable. */
+export const filterOptions: Readonly<Record<string, Options>> = {
+  host: {
+    type: "string",
+    array: true,
+    requiresArg: true,
+    nargs: 1,
+    describe: "only snapshots of this host (repeatable)",
+  },
+  tag: {
+    type: "string",
+    array: true,
+    requiresArg: true,
+    nargs: 1,
+    describe: "only snapshots with these tags, `a,b` for both (repeatable)",
+  },
+  path: {
+    type: "string",
+    array: true,
+    requiresArg: true,
+    nargs: 1,
+    describe: "only snapshots that hold this path (repeatable)",
+  },
+};

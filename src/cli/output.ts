@@ -1,0 +1,125 @@
+/**
+ * What a command says. Data goes to stdout, talk to stderr; `--json` turns the data into documents
+ * of docs/json.md; `--quiet` leaves only warnings and errors.
+ */
+import type { Host } from "./host.ts";
+import { StoreError } from "../errors.ts";
+import { ProgressLine } from "./progress.ts";
+
+export interface OutputOptions {
+  readonly json: boolean;
+  readonly quiet: boolean;
+  readonly verbose: boolean;
+  readonly debug: boolean;
+}
+
+export class Output {
+  readonly options: OutputOptions;
+  readonly #host: Host;
+  readonly #progress: ProgressLine;
+  #warnings = 0;
+
+  constructor(host: Host, options: OutputOptions) {
+    this.#host = host;
+    this.options = options;
+    this.#progress = new ProgressLine(host, options);
+  }
+
+  get json(): boolean {
+    return this.options.json;
+  }
+
+  get warnings(): number {
+    return this.#warnings;
+  }
+
+  /** A line of the answer, for people. Nothing with `--json` or `--quiet`. */
+  line(text = ""): void {
+    if (this.options.json || this.options.quiet) return;
+    this.#progress.clear();
+    this.#host.stdout.write(`${text}\n`);
+  }
+
+  /** The answer itself, which `--quiet` does not take away: what was asked for with `ls` or `cat`. */
+  answer(text: string): void {
+    this.#progress.clear();
+    this.#host.stdout.write(`${text}\n`);
+  }
+
+  /** A line that only `--verbose` shows. */
+  detail(text: string): void {
+    if (this.options.verbose && !this.options.json) this.talk(text);
+  }
+
+  /** Talk to the person, on stderr; nothing with `--quiet` or `--json`. */
+  talk(text: string): void {
+    if (this.options.quiet || this.options.json) return;
+    this.#progress.clear();
+    this.#host.stderr.write(`${text}\n`);
+  }
+
+  /** Something was left out or looks wrong: always shown, even with `--quiet`. */
+  warn(text: string): void {
+    this.#warnings++;
+    this.#progress.clear();
+    const line = this.options.json
+      ? JSON.stringify({ message_type: "warning", message: text })
+      : `warning: ${text}`;
+    this.#host.stderr.write(`${line}\n`);
+  }
+
+  /** One JSON document on a line of its own. */
+  document(value: unknown): void {
+    this.#host.stdout.write(`${JSON.stringify(value, jsonValue)}\n`);
+  }
+
+  /** The last document of a long command. */
+  summary(fields: object): void {
+    if (this.options.json) this.document({ message_type: "summary", ...fields });
+  }
+
+  /** Progress of long work: a line that is redrawn on a terminal, status documents with `--json`. */
+  get progress(): ProgressLine {
+    return this.#progress;
+  }
+
+  error(error: unknown): void {
+    this.#progress.clear();
+    const known = error instanceof StoreError ? error : undefined;
+    const message = error instanceof Error ? error.message : String(error);
+    if (this.options.json) {
+      const fields = {
+        message_type: "exit_error",
+        code: exitCodeOf(error),
+        error: known?.code ?? "bug",
+        message,
+        hint: known?.hint,
+      };
+      this.#host.stderr.write(`${JSON.stringify(fields)}\n`);
+    } else {
+      this.#host.stderr.write(`ashlar: ${message}\n`);
+      if (known?.hint !== undefined) this.#host.stderr.write(`  ${known.hint}\n`);
+    }
+    const isBug = known === undefined || known.exitCode === 70;
+    if ((this.options.debug || isBug) && error instanceof Error && !this.options.json) {
+      this.#host.stderr.write(`${stackOf(error)}\n`);
+      if (isBug)
+        this.#host.stderr.write(
+          "This is a fault of ashlar itself. Please report it with the lines above.\n",
+        );
+    }
+  }
+}
+
+export function exitCodeOf(error: unknown): number {
+  return error instanceof StoreError ? error.exitCode : 70;
+}
+
+function stackOf(error: Error): string {
+  const own = error.stack ?? error.message;
+  return error.cause instanceof Error ? `${own}\ncaused by: ${stackOf(error.cause)}` : own;
+}
+
+function jsonValue(_key: string, value: unknown): unknown {
+  return typeof value === "bigint" ? Number(value) : value;
+}

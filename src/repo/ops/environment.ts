@@ -1,0 +1,29 @@
+/** What a repository needs of the world around it, passed in so that tests can pass another. */
+import type { Random } from "../../crypto/index.ts";
+import type { ProcessIdentity } from "../../posix/index.ts";
+
+export interface Clock {
+  /** Milliseconds since the epoch. */
+  now(): number;
+  /** Milliseconds that only go forward; they may stand still while the machine sleeps. */
+  elapsed(): number;
+}
+
+export interface Environment {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly hostname: string;
+  readonly user: { readonly name: string; readonly uid: number; readonly gid: number };
+  /** Lets a collector on this machine see that a session's process is gone; undefined where /proc is missing. */
+  readonly process: ProcessIdentity | undefined;
+  /** Worker threads that cut, compress and seal. */
+  readonly lanes: number;
+  /** Safe to delete at any time. Undefined: a temporary folder for each run. */
+  readonly cacheDir: string | undefined;
+  /** Name and version of the program, written into snapshots. */
+  readonly tool: string;
+  /** Something the user must know of. */
+  warn(text: string): void;
+  /** Something for who wants to know more. */
+  note(text: string): void;
+}

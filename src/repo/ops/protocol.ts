@@ -1,0 +1,143 @@
+/**
+ * What collectors and forgetters have written beside the index: marks, fences, verdicts, censuses and
+ * forget records. Readers need it to know which packs and snapshots still count (R3, R6).
+ */
+import { objectIsKind } from "../../crypto/index.ts";
+import {
+  type Census,
+  decodeCensus,
+  decodeForgetRecord,
+  decodeMark,
+  decodeVerdict,
+  type Fence,
+  type ForgetRecord,
+  type Mark,
+  type Verdict,
+} from "../format/index.ts";
+import { CorruptionError } from "../../errors.ts";
+import { KindCache } from "./kind-cache.ts";
+import type { Repository } from "./repository.ts";
+import { openingPrefixBytes, openRecord, recordKey } from "./sealed-records.ts";
+
+/** A record with the name of its object. */
+export type Named<T> = T & { readonly name: string };
+
+export interface Protocol {
+  readonly marks: readonly Named<Mark>[];
+  readonly fences: readonly Named<Fence>[];
+  readonly verdicts: readonly Named<Verdict>[];
+  readonly censuses: readonly Named<Census>[];
+  readonly forgets: readonly Named<ForgetRecord>[];
+  /** Objects that no kind of record opens, or whose signature does not hold; `check` names them. */
+  readonly damaged: readonly { readonly name: string; readonly error: Error }[];
+}
+
+const recordKinds = ["mark", "verdict", "census", "forget"] as const;
+type ProtocolKind = (typeof recordKinds)[number];
+
+interface ProtocolLists {
+  readonly marks: Named<Mark>[];
+  readonly fences: Named<Fence>[];
+  readonly verdicts: Named<Verdict>[];
+  readonly censuses: Named<Census>[];
+  readonly forgets: Named<ForgetRecord>[];
+  readonly damaged: { name: string; error: Error }[];
+}
+
+/**
+ * Lists index/ and reads what is not an index object there.
+ *
+ * @param kinds  which of them the caller needs; the others' bytes are not fetched
+ */
+export async function loadProtocol(
+  repository: Repository,
+  kinds: readonly ProtocolKind[] = recordKinds,
+): Promise<Protocol> {
+  const protocol: ProtocolLists = {
+    marks: [],
+    fences: [],
+    verdicts: [],
+    censuses: [],
+    forgets: [],
+    damaged: [],
+  };
+  const cache = await KindCache.load(repository);
+  for await (const { name } of repository.storage.list("index")) {
+    const kind = cache.get(name) ?? (await kindOf(repository, name));
+    if (kind === undefined) continue;
+    cache.set(name, kind);
+    if (kind === "index" || !kinds.includes(kind)) continue;
+    try {
+      await take(repository, protocol, kind, name);
+    } catch (error) {
+      if (!(error instanceof CorruptionError)) throw error;
+      protocol.damaged.push({ name, error });
+    }
+  }
+  await cache.save();
+  return protocol;
+}
+
+/** Packs that any mark names: they do not count as a place where a blob lies (R3, R4). */
+export function hiddenPacks(protocol: Protocol): Set<string> {
+  return new Set(protocol.marks.flatMap((mark) => mark.packs));
+}
+
+/**
+ * Whether a snapshot of this session counts: a fenced session's does only if a verdict on the same
+ * mark saw it. Before the verdict nothing is deleted, so until then it counts (R6).
+ */
+export function snapshotCounts(protocol: Protocol, snapshotName: string, session: string): boolean {
+  const fencing = protocol.fences.filter((fence) => fence.fenced.includes(session));
+  return fencing.every((fence) => {
+    const verdicts = protocol.verdicts.filter((verdict) => verdict.mark === fence.mark);
+    return (
+      verdicts.length === 0 ||
+      verdicts.some((verdict) => verdict.seenSnapshots.includes(snapshotName))
+    );
+  });
+}
+
+async function kindOf(
+  repository: Repository,
+  name: string,
+): Promise<ProtocolKind | "index" | undefined> {
+  const info = await repository.storage.stat("index", name);
+  if (info === undefined) return undefined;
+  const prefix = await repository.storage.get("index", name, {
+    offset: 0,
+    length: Math.min(openingPrefixBytes, info.size),
+  });
+  if (prefix === undefined) return undefined;
+  const context = { repoId: repository.id };
+  try {
+    const found = recordKinds.find((kind) =>
+      objectIsKind(kind, prefix, recordKey(kind, repository.keys), context),
+    );
+    // What is no record is left to the index, which says when it cannot open it.
+    return found ?? "index";
+  } catch (error) {
+    if (error instanceof CorruptionError) return "index";
+    throw error;
+  }
+}
+
+async function take(
+  repository: Repository,
+  protocol: ProtocolLists,
+  kind: ProtocolKind,
+  name: string,
+): Promise<void> {
+  const stored = await repository.storage.get("index", name);
+  if (stored === undefined) return; // a collector has just removed it
+  const registry = await repository.writerRegistry();
+  const { body } = registry.verify(kind, openRecord(repository, kind, stored));
+  if (kind === "verdict") protocol.verdicts.push({ name, ...decodeVerdict(body) });
+  else if (kind === "census") protocol.censuses.push({ name, ...decodeCensus(body) });
+  else if (kind === "forget") protocol.forgets.push({ name, ...decodeForgetRecord(body) });
+  else {
+    const record = decodeMark(body);
+    if (record.record === "mark") protocol.marks.push({ name, ...record });
+    else protocol.fences.push({ name, ...record });
+  }
+}

@@ -1,0 +1,252 @@
+/**
+ * An open repository: its storage, its settings, and the keys that one key slot gave.
+ *
+ * What costs something (the index, the reader, the list of writers) is opened when it is first asked
+ * for, so that `snapshots` on ten million chunks is as quick as on ten.
+ */
+import {
+  type BackupKeys,
+  type FullKeys,
+  generateFullKeys,
+  loadSodium,
+  openObject,
+  sealObject,
+  wipe,
+  type WriterKeys,
+} from "../../crypto/index.ts";
+import { defaultImageCutParams, defaultStreamCutParams } from "../../chunker/index.ts";
+import { fromHex, toHex } from "../../bytes.ts";
+import {
+  CorruptionError,
+  FailedError,
+  RepositoryExistsError,
+  RepositoryNotFoundError,
+} from "../../errors.ts";
+import { configName, type Storage } from "../../storage/index.ts";
+import { BlobIndex } from "../blob-index/index.ts";
+import { BlobReader } from "../blobs/index.ts";
+import {
+  type Config,
+  decodeConfig,
+  decodeSettings,
+  encodeConfig,
+  encodeSettings,
+  type Settings,
+} from "../format/index.ts";
+import type { Environment } from "./environment.ts";
+import { addKeySlot, type Credential, findKeySlot } from "./key-slots.ts";
+import { hiddenPacks, loadProtocol } from "./protocol.ts";
+import { isFull, recordKey, sha256 } from "./sealed-records.ts";
+import { WriterRegistry } from "./writer-registry.ts";
+
+export class Repository implements AsyncDisposable {
+  readonly storage: Storage;
+  readonly environment: Environment;
+  /** 16 bytes. */
+  readonly id: Uint8Array;
+  readonly settings: Settings;
+  readonly keys: BackupKeys | FullKeys;
+  readonly writer: WriterKeys;
+  /** SHA-256 of the config object, which every key slot vouches for. */
+  readonly configHash: string;
+  /** Name of the key slot that was opened. */
+  readonly slotName: string;
+  #registry: Promise<WriterRegistry> | undefined;
+  #index: Promise<BlobIndex> | undefined;
+  #reader: Promise<BlobReader> | undefined;
+
+  private constructor(
+    storage: Storage,
+    environment: Environment,
+    opened: OpenedKeys,
+    config: Config,
+    configHash: string,
+  ) {
+    this.storage = storage;
+    this.environment = environment;
+    this.id = fromHex(config.id);
+    this.keys = opened.keys;
+    this.writer = opened.writer;
+    this.slotName = opened.slotName;
+    this.configHash = configHash;
+    this.settings = openSettings(config, opened.keys);
+  }
+
+  /** Makes a new repository in an empty place; the config object, put last, is what makes it one. */
+  static async create(
+    storage: Storage,
+    credential: Credential,
+    environment: Environment,
+  ): Promise<Repository> {
+    await loadSodium();
+    if ((await storage.stat("config", configName)) !== undefined) throw existsError(storage);
+    const { random } = environment;
+    const keys = generateFullKeys(random);
+    const id = random.bytes(16);
+    const settings = sealObject(
+      "settings",
+      encodeSettings(defaultSettings(environment)),
+      recordKey("settings", keys),
+      {
+        repoId: id,
+        generation: keys.generation,
+        random,
+      },
+    );
+    const configBytes = encodeConfig({ id: toHex(id), features: [], settings });
+    const configHash = sha256(configBytes);
+    const { slotName } = await addKeySlot(
+      { storage, repoId: id, keys, configHash, environment },
+      { role: "full", credential },
+    );
+    if ((await storage.put("config", configName, [configBytes])) === "exists") {
+      await storage.delete("keys", slotName);
+      throw existsError(storage);
+    }
+    return Repository.open(storage, credential, environment);
+  }
+
+  /** Opens with whichever key slot the credential fits. The storage is closed with the repository. */
+  static async open(
+    storage: Storage,
+    credential: Credential,
+    environment: Environment,
+  ): Promise<Repository> {
+    await loadSodium();
+    const configBytes = await storage.get("config", configName);
+    if (configBytes === undefined) {
+      throw new RepositoryNotFoundError(
+        `Cannot open repository ${storage.location}: it has no config object`,
+      );
+    }
+    const config = decodeConfig(configBytes);
+    const configHash = sha256(configBytes);
+    const opened = await findKeySlot(storage, fromHex(config.id), credential, environment);
+    if (opened.configHash !== configHash) {
+      throw new CorruptionError(
+        `Cannot open repository ${storage.location}: its config is not the one that the key slot vouches for`,
+        {
+          hint: "The storage has changed or replaced the config object; restore it from a copy of the repository",
+        },
+      );
+    }
+    return new Repository(storage, environment, opened, config, configHash);
+  }
+
+  get idHex(): string {
+    return toHex(this.id);
+  }
+
+  get role(): "full" | "backup" {
+    return isFull(this.keys) ? "full" : "backup";
+  }
+
+  /** @throws {FailedError} with a backup key, which can add backups and no more */
+  get fullKeys(): FullKeys {
+    if (isFull(this.keys)) return this.keys;
+    throw new FailedError("Cannot do this with a backup key: it can only add backups", {
+      hint: "Use a full key: another password or --key-file",
+    });
+  }
+
+  /** Whose signatures count. */
+  writerRegistry(): Promise<WriterRegistry> {
+    this.#registry ??= WriterRegistry.load(this.storage, this.keys, this.id);
+    return this.#registry;
+  }
+
+  /** The index, with what collectors have marked left out. */
+  index(): Promise<BlobIndex> {
+    this.#index ??= this.#openIndex();
+    return this.#index;
+  }
+
+  reader(): Promise<BlobReader> {
+    this.#reader ??= this.#openReader();
+    return this.#reader;
+  }
+
+  async close(): Promise<void> {
+    await (await this.#reader)?.close();
+    await (await this.#index)?.close();
+    await this.storage.close();
+    wipe(...secretsOf(this.keys), this.writer.signSecret);
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  async #openIndex(): Promise<BlobIndex> {
+    const registry = await this.writerRegistry();
+    const index = await BlobIndex.open({
+      storage: this.storage,
+      keys: this.keys,
+      repoId: this.id,
+      cacheDir: this.environment.cacheDir,
+      verify: (kind, content) => registry.verify(kind, content),
+      onNote: (text) => {
+        this.environment.note(text);
+      },
+    });
+    for (const { name, error } of index.damaged)
+      this.environment.warn(`Index object ${name} is damaged: ${error.message}`);
+    index.hidePacks(hiddenPacks(await loadProtocol(this, index)));
+    return index;
+  }
+
+  async #openReader(): Promise<BlobReader> {
+    return BlobReader.open({
+      storage: this.storage,
+      keys: this.fullKeys,
+      repoId: this.id,
+      index: await this.index(),
+      lanes: this.environment.lanes,
+    });
+  }
+}
+
+/** What a key slot gives. */
+export interface OpenedKeys {
+  readonly slotName: string;
+  readonly keys: BackupKeys | FullKeys;
+  readonly writer: WriterKeys;
+  readonly configHash: string;
+}
+
+function defaultSettings(environment: Environment): Settings {
+  return {
+    chunker: {
+      image: { algorithm: "nh-siphash-v1", ...defaultImageCutParams },
+      stream: { algorithm: "fastcdc-wasm-v1", ...defaultStreamCutParams },
+    },
+    pack: { targetBytes: 16 * 1024 * 1024 },
+    delta: { depth: 1 },
+    map: { fanout: 128 },
+    created: new Date(environment.clock.now()).toISOString(),
+  };
+}
+
+function openSettings(config: Config, keys: BackupKeys): Settings {
+  return decodeSettings(
+    openObject("settings", config.settings, recordKey("settings", keys), {
+      repoId: fromHex(config.id),
+    }),
+  );
+}
+
+function existsError(storage: Storage): RepositoryExistsError {
+  return new RepositoryExistsError(
+    `Cannot create repository ${storage.location}: there is one already`,
+    {
+      hint: "Use it, or choose another place",
+    },
+  );
+}
+
+function secretsOf(keys: BackupKeys | FullKeys): Uint8Array[] {
+  const shared = [keys.dataIdKey, keys.treeIdKey, keys.cutKey, keys.indexKey, keys.sessionKey];
+  return isFull(keys)
+    ? [...shared, keys.dataBoxSecret, keys.treeBoxSecret, keys.adminSecret]
+    : shared;
+}

@@ -1,0 +1,143 @@
+/**
+ * A session is a run's lease: while it lives, no collector deletes what it may depend on (gc.md).
+ *
+ * Each refresh is a new object in locks/ that names the one before it. A run that could not refresh
+ * for half its time to live fences itself: it must not commit any more.
+ */
+import { toHex } from "../../bytes.ts";
+import { BackendError, FailedError } from "../../errors.ts";
+import { encodeSession, type SessionKind, type SessionState } from "../format/index.ts";
+import type { Repository } from "./repository.ts";
+import { putRecord } from "./sealed-records.ts";
+
+export const refreshIntervalMs = 5 * 60_000;
+export const sessionTtlMs = 30 * 60_000;
+
+export class Session {
+  /** 32 hexadecimal digits. */
+  readonly id: string;
+  readonly kind: SessionKind;
+  readonly #repository: Repository;
+  readonly #pins: readonly string[];
+  #number = 0;
+  #newest: string | undefined;
+  #refreshedAt = { now: 0, elapsed: 0 };
+  #timer: NodeJS.Timeout | undefined;
+  #refreshing: Promise<void> = Promise.resolve();
+  #lastFailure: unknown;
+
+  private constructor(repository: Repository, kind: SessionKind, pins: readonly string[]) {
+    this.#repository = repository;
+    this.id = toHex(repository.environment.random.bytes(16));
+    this.kind = kind;
+    this.#pins = pins;
+  }
+
+  /** Puts the first object and refreshes from then on, until `end`. */
+  static async start(
+    repository: Repository,
+    kind: SessionKind,
+    pins: readonly string[] = [],
+  ): Promise<Session> {
+    const session = new Session(repository, kind, pins);
+    await session.#put("active");
+    session.#timer = setInterval(() => {
+      session.#refreshing = session.#refreshing.then(() => session.#refresh());
+    }, refreshIntervalMs);
+    session.#timer.unref();
+    return session;
+  }
+
+  /**
+   * A reader's session; undefined where the storage or the key gives no right to put. Then the
+   * collector's grace is all that keeps what is read.
+   */
+  static async startReader(
+    repository: Repository,
+    pins: readonly string[],
+  ): Promise<Session | undefined> {
+    try {
+      return await Session.start(repository, "reader", pins);
+    } catch (error) {
+      if (!(error instanceof BackendError)) throw error;
+      repository.environment.note(
+        `Reading without a session (${error.message}): what a prune marked more than its grace ago may go`,
+      );
+      return undefined;
+    }
+  }
+
+  /** @throws {FailedError} when the lease is too old to commit on */
+  assertAlive(): void {
+    const { clock } = this.#repository.environment;
+    // The wall clock counts a suspended machine's sleep, the other cannot be set back: take the larger.
+    const age = Math.max(
+      clock.now() - this.#refreshedAt.now,
+      clock.elapsed() - this.#refreshedAt.elapsed,
+    );
+    if (age <= sessionTtlMs / 2) return;
+    throw new FailedError(
+      `Cannot go on: the session could not be refreshed for ${Math.round(age / 60_000)} minutes`,
+      {
+        hint: "Run again: what was stored is kept and will not be sent again",
+        cause: this.#lastFailure,
+      },
+    );
+  }
+
+  /** Refreshes now if it is more than a minute old: before a commit. */
+  async refreshBeforeCommit(): Promise<void> {
+    await this.#refreshing;
+    this.assertAlive();
+    const { clock } = this.#repository.environment;
+    if (clock.elapsed() - this.#refreshedAt.elapsed > 60_000) await this.#put("active");
+  }
+
+  /** Says that nothing depends on this session any more. */
+  async end(state: Exclude<SessionState, "active"> = "ended"): Promise<void> {
+    clearInterval(this.#timer);
+    await this.#refreshing;
+    await this.#put(state);
+  }
+
+  /** As `end`, where a failure is on its way already and must not be hidden by another. */
+  async abort(): Promise<void> {
+    try {
+      await this.end("aborted");
+    } catch {
+      // It expires by itself.
+    }
+  }
+
+  async #refresh(): Promise<void> {
+    try {
+      await this.#put("active");
+    } catch (error) {
+      this.#lastFailure = error;
+    }
+  }
+
+  async #put(state: SessionState): Promise<void> {
+    const { environment, storage, writer } = this.#repository;
+    const before = { now: environment.clock.now(), elapsed: environment.clock.elapsed() };
+    const body = encodeSession({
+      session: this.id,
+      number: this.#number,
+      ...(this.#newest === undefined ? {} : { previous: this.#newest }),
+      kind: this.kind,
+      state,
+      writer: writer.writerId,
+      hostname: environment.hostname,
+      ...(environment.process === undefined ? {} : { process: environment.process }),
+      time: new Date(before.now).toISOString(),
+      ttlSeconds: sessionTtlMs / 1000,
+      pins: this.#pins,
+    });
+    const previous = this.#newest;
+    this.#newest = await putRecord(this.#repository, "session", body);
+    this.#number++;
+    this.#refreshedAt = before;
+    // Older objects say nothing more; where we may not delete, a collector does.
+    if (previous !== undefined) await storage.delete("locks", previous).catch(() => undefined);
+  }
+}

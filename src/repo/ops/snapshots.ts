@@ -1,0 +1,173 @@
+/** Snapshots: listing, finding, writing. The snapshot object is the only commit. */
+import { BackendError, CorruptionError, FailedError, UsageError } from "../../errors.ts";
+import {
+  decodeSnapshot,
+  encodeForgetRecord,
+  encodeSnapshot,
+  type Snapshot,
+} from "../format/index.ts";
+import { loadProtocol, type Protocol, snapshotCounts } from "./protocol.ts";
+import type { Repository } from "./repository.ts";
+import { openRecord, putRecord } from "./sealed-records.ts";
+
+/** A snapshot with its id, which is the name of its object. */
+export interface StoredSnapshot extends Snapshot {
+  readonly id: string;
+  readonly timeMs: number;
+}
+
+export interface SnapshotFilter {
+  /** Any of these. */
+  readonly hosts?: readonly string[] | undefined;
+  /** Each entry is `a,b,…`: all of one entry's tags. */
+  readonly tags?: readonly string[] | undefined;
+  /** All of these. */
+  readonly paths?: readonly string[] | undefined;
+}
+
+export interface SnapshotList {
+  /** Oldest first. */
+  readonly snapshots: readonly StoredSnapshot[];
+  /** Objects that could not be opened; every command but `check` warns of them and goes on. */
+  readonly damaged: readonly { readonly name: string; readonly error: Error }[];
+  /** Written too late by a session that a collector had locked out: garbage (R6). */
+  readonly fenced: readonly string[];
+}
+
+const fetchesInFlight = 16;
+
+/** Every snapshot that counts. Lists snapshots before anything else is read (the order of readers). */
+export async function listSnapshots(
+  repository: Repository,
+  known?: Protocol,
+): Promise<SnapshotList> {
+  const names: string[] = [];
+  for await (const { name } of repository.storage.list("snapshots")) names.push(name);
+  const protocol = known ?? (await loadProtocol(repository, ["mark", "verdict"]));
+  const snapshots: StoredSnapshot[] = [];
+  const damaged: { name: string; error: Error }[] = [];
+  const fenced: string[] = [];
+  const queue = names.values();
+  const fetchNext = async (): Promise<void> => {
+    for (const name of queue) {
+      try {
+        const snapshot = await loadSnapshot(repository, name);
+        if (snapshot === undefined) continue; // forgotten meanwhile
+        if (snapshotCounts(protocol, name, snapshot.session)) snapshots.push(snapshot);
+        else fenced.push(name);
+      } catch (error) {
+        if (!(error instanceof CorruptionError)) throw error;
+        damaged.push({ name, error });
+      }
+    }
+  };
+  await Promise.all(Array.from({ length: fetchesInFlight }, fetchNext));
+  snapshots.sort((a, b) => a.timeMs - b.timeMs || (a.id < b.id ? -1 : 1));
+  return { snapshots, damaged, fenced };
+}
+
+/** As `listSnapshots`, with a warning for each that cannot be read. */
+export async function readableSnapshots(
+  repository: Repository,
+  filter: SnapshotFilter = {},
+): Promise<StoredSnapshot[]> {
+  const { snapshots, damaged } = await listSnapshots(repository);
+  for (const { name, error } of damaged)
+    repository.environment.warn(`Snapshot ${name.slice(0, 8)} cannot be read: ${error.message}`);
+  return snapshots.filter((snapshot) => matchesFilter(snapshot, filter));
+}
+
+export function matchesFilter(snapshot: Snapshot, filter: SnapshotFilter): boolean {
+  const { hosts = [], tags = [], paths = [] } = filter;
+  const hasTags = (wanted: string): boolean =>
+    wanted.split(",").every((tag) => tag === "" || snapshot.tags.includes(tag));
+  return (
+    (hosts.length === 0 || hosts.includes(snapshot.hostname)) &&
+    (tags.length === 0 || tags.some(hasTags)) &&
+    paths.every((path) => snapshot.paths.includes(path))
+  );
+}
+
+/** @param wanted  an id, a prefix of one only, or `latest` */
+export async function resolveSnapshot(
+  repository: Repository,
+  wanted: string,
+  filter: SnapshotFilter = {},
+): Promise<StoredSnapshot> {
+  if (wanted !== "latest" && !/^[0-9a-f]{1,64}$/.test(wanted)) {
+    throw new UsageError(`Cannot find snapshot "${wanted}": it is neither an id nor "latest"`, {
+      hint: "See: ashlar snapshots",
+    });
+  }
+  const candidates = await readableSnapshots(repository, wanted === "latest" ? filter : {});
+  if (wanted === "latest") {
+    const newest = candidates.at(-1);
+    if (newest === undefined)
+      throw new FailedError("Cannot find the latest snapshot: there is none that fits", {
+        hint: "See: ashlar snapshots",
+      });
+    return newest;
+  }
+  const matches = candidates.filter((snapshot) => snapshot.id.startsWith(wanted));
+  if (matches.length === 1) return matches[0]!;
+  const state = matches.length === 0 ? "there is none" : `${matches.length} snapshots begin so`;
+  throw new FailedError(`Cannot find snapshot ${wanted}: ${state}`, {
+    hint: "See: ashlar snapshots",
+  });
+}
+
+/** @returns undefined when there is no such object (any more) */
+export async function loadSnapshot(
+  repository: Repository,
+  name: string,
+): Promise<StoredSnapshot | undefined> {
+  const stored = await repository.storage.get("snapshots", name);
+  if (stored === undefined) return undefined;
+  const registry = await repository.writerRegistry();
+  const { body, writerId } = registry.verify(
+    "snapshot",
+    openRecord(repository, "snapshot", stored),
+  );
+  const snapshot = decodeSnapshot(body);
+  if (snapshot.writer !== writerId)
+    throw new CorruptionError(
+      `Cannot trust snapshot ${name}: it names another writer than signed it`,
+    );
+  return { ...snapshot, id: name, timeMs: Date.parse(snapshot.time) };
+}
+
+/** The commit. @returns the snapshot's id */
+export function putSnapshot(repository: Repository, snapshot: Snapshot): Promise<string> {
+  return putRecord(repository, "snapshot", encodeSnapshot(snapshot));
+}
+
+/** Drops snapshots: first the signed record that this was meant, then the objects (R15). */
+export async function removeSnapshots(
+  repository: Repository,
+  snapshots: readonly StoredSnapshot[],
+  replacedBy: ReadonlyMap<string, string> = new Map(),
+): Promise<void> {
+  if (snapshots.length === 0) return;
+  const record = encodeForgetRecord({
+    time: new Date(repository.environment.clock.now()).toISOString(),
+    snapshots: snapshots.map(({ id, writer, sequence }) => {
+      const successor = replacedBy.get(id);
+      return {
+        name: id,
+        writer,
+        sequence,
+        ...(successor === undefined ? {} : { replacedBy: successor }),
+      };
+    }),
+  });
+  try {
+    await putRecord(repository, "forget", record);
+  } catch (error) {
+    // On a full disk space can only come from forgetting; the record is for telling a withheld snapshot.
+    if (!(error instanceof BackendError) || error.errno !== "ENOSPC") throw error;
+    repository.environment.warn(
+      "No space for the record of what is forgotten: hosts may report these snapshots as missing",
+    );
+  }
+  for (const { id } of snapshots) await repository.storage.delete("snapshots", id);
+}

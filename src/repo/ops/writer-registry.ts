@@ -1,0 +1,100 @@
+/** Whose signatures count: the cards and amendments in keys/, all signed by the admin key. */
+import {
+  type BackupKeys,
+  objectIsKind,
+  openObject,
+  openSigned,
+  type ObjectKindName,
+  verifySigned,
+} from "../../crypto/index.ts";
+import { fromHex } from "../../bytes.ts";
+import { CorruptionError } from "../../errors.ts";
+import type { Storage } from "../../storage/index.ts";
+import { type Amendment, type Card, decodeAmendment, decodeCard } from "../format/index.ts";
+import { adminWriterId, isAdminKind, openingPrefixBytes, recordKey } from "./sealed-records.ts";
+
+export interface VerifiedContent {
+  /** 32 hexadecimal digits; all zeros for the admin key. */
+  readonly writerId: string;
+  readonly body: Uint8Array;
+}
+
+export interface KnownCard extends Card {
+  readonly objectName: string;
+}
+
+export class WriterRegistry {
+  readonly #keys: BackupKeys;
+  readonly #repoId: Uint8Array;
+  readonly #cards = new Map<string, KnownCard>();
+  readonly #amendments: Amendment[] = [];
+
+  private constructor(keys: BackupKeys, repoId: Uint8Array) {
+    this.#keys = keys;
+    this.#repoId = repoId;
+  }
+
+  static async load(
+    storage: Storage,
+    keys: BackupKeys,
+    repoId: Uint8Array,
+  ): Promise<WriterRegistry> {
+    const registry = new WriterRegistry(keys, repoId);
+    for await (const { name } of storage.list("keys")) {
+      const stored = await storage.get("keys", name);
+      if (stored !== undefined) registry.#take(name, stored);
+    }
+    registry.#amendments.sort((a, b) => a.number - b.number);
+    return registry;
+  }
+
+  get cards(): readonly KnownCard[] {
+    return [...this.#cards.values()];
+  }
+
+  /** In the order in which they hold. */
+  get amendments(): readonly Amendment[] {
+    return this.#amendments;
+  }
+
+  /** The last snapshot of a removed writer that still counts; undefined for a writer in good standing. */
+  removedAfter(writer: string): number | undefined {
+    for (const { change } of this.#amendments) {
+      if (change.type === "writer-removed" && change.writer === writer) return change.lastSequence;
+    }
+    return undefined;
+  }
+
+  /** @throws {CorruptionError} when nobody that counts has signed `content` */
+  verify(kind: ObjectKindName, content: Uint8Array): VerifiedContent {
+    const { writerId } = openSigned(content);
+    if (isAdminKind(kind) || writerId === adminWriterId) {
+      return {
+        writerId: adminWriterId,
+        body: verifySigned(kind, content, this.#keys.adminPublic, this.#repoId),
+      };
+    }
+    const card = this.#cards.get(writerId);
+    if (card === undefined)
+      throw new CorruptionError(
+        `Cannot trust ${kind}: it is signed by writer ${writerId}, who has no card`,
+      );
+    return { writerId, body: verifySigned(kind, content, fromHex(card.signPublic), this.#repoId) };
+  }
+
+  /** Key slots lie in the same folder and are not ours to open here. */
+  #take(name: string, stored: Uint8Array): void {
+    const context = { repoId: this.#repoId };
+    const prefix = stored.subarray(0, openingPrefixBytes);
+    for (const kind of ["card", "amendment"] as const) {
+      const key = recordKey(kind, this.#keys);
+      if (!objectIsKind(kind, prefix, key, context)) continue;
+      const { body } = this.verify(kind, openObject(kind, stored, key, context));
+      if (kind === "amendment") this.#amendments.push(decodeAmendment(body));
+      else {
+        const card = decodeCard(body);
+        this.#cards.set(card.writer, { ...card, objectName: name });
+      }
+    }
+  }
+}
