@@ -70,7 +70,7 @@ export const settings: fc.Arbitrary<Settings> = fc.record({
     stream: fc.record({
       algorithm: fc.constant("fastcdc-wasm-v1" as const),
       minBytes: fc.integer({ min: 256, max: 65_536 }),
-      averageBytes: fc.integer({ min: 65_536, max: 262_144 }),
+      averageBytes: fc.constantFrom(65_536, 131_072, 262_144),
       maxBytes: fc.integer({ min: 262_144, max: 8 * 1024 * 1024 }),
     }),
   }),

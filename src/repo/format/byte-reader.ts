@@ -12,7 +12,8 @@ export class ByteReader {
 
   /** @param what  the object's kind, for messages ("directory node") */
   constructor(bytes: Uint8Array, what: string) {
-    this.#bytes = bytes;
+    // A Buffer's subarrays are Buffers, whose slice() is no copy: callers get plain views.
+    this.#bytes = new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     this.#what = what;
   }

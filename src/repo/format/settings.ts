@@ -72,7 +72,10 @@ const streamShape = refine(
     averageBytes: integer(1024),
     maxBytes: integer(1024, blobPlainBytesMax),
   }),
-  outOfOrder,
+  (cut) => {
+    const isPowerOfTwo = Number.isInteger(Math.log2(cut.averageBytes));
+    return isPowerOfTwo ? outOfOrder(cut) : "has an average that is no power of two";
+  },
 );
 
 function outOfOrder(cut: ImageCutSettings | StreamCutSettings): string | undefined {
