@@ -11,7 +11,7 @@ export const exampleSettings: Settings = {
       averageBytes: 65_536,
       maxBytes: 262_144,
       threshold: 330_382_099,
-      holeBlocks: 16,
+      holeBlocks: 4,
     },
     stream: {
       algorithm: "fastcdc-wasm-v1",

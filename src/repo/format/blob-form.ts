@@ -1,7 +1,8 @@
 /** How a blob lies in its pack: facts kept twice, in the pack's footer and in the index. */
+import type { BlobClass } from "../../crypto/index.ts";
 import { blobPlainBytesMax, deltaBaseCountMax, deltaDepthMax, sealBytes } from "./limits.ts";
 
-export type BlobClass = "data" | "tree";
+export type { BlobClass };
 
 /** 0 the plain bytes, 1 a zstd frame, 2 a zstd frame whose dictionary is other blobs. */
 export type BlobForm = 0 | 1 | 2;

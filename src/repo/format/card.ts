@@ -5,7 +5,7 @@
  * JSON body, fields in the order below (`version` 1 and `requires` before them); in keys/, sealed
  * under the session key, signed by the admin key.
  */
-import { hex, jsonBody, oneOf, record, text, time, uuid16 } from "./schema.ts";
+import { hex, jsonBody, name32, oneOf, optional, record, text, time, uuid16 } from "./schema.ts";
 
 export type Role = "full" | "backup";
 
@@ -15,6 +15,8 @@ export interface Card {
   /** Ed25519, 64 hexadecimal digits. */
   readonly signPublic: string;
   readonly label: string;
+  /** The key slot object that this writer's password or key file opens. */
+  readonly slot?: string;
   readonly created: string;
 }
 
@@ -25,6 +27,7 @@ const codec = jsonBody(
     role: oneOf("full", "backup"),
     signPublic: hex(32),
     label: text(4096),
+    slot: optional(name32),
     created: time,
   }),
 );
