@@ -84,7 +84,7 @@ async function parse(host: Host): Promise<Invocation | number> {
   const choose = (command: Command, values: Record<string, unknown>): void => {
     chosen = { command, args: new CommandArguments(values) };
   };
-  let parser = yargs()
+  let parser: Argv<unknown> = yargs()
     .scriptName("ashlar")
     .usage(
       "$0 <command>\n\nNightly backups of whole virtual-machine images, and of files, into encrypted repositories that anyone may host.",
@@ -133,14 +133,14 @@ function helpHint(word: string | undefined, known: boolean): string {
 }
 
 function addCommand(
-  parser: Argv,
+  parser: Argv<unknown>,
   command: Command,
   choose: (command: Command, values: Record<string, unknown>) => void,
-): Argv {
+): Argv<unknown> {
   return parser.command(
     command.usage,
     command.summary,
-    (inner: Argv) => {
+    (inner: Argv<unknown>) => {
       for (const [name, options] of Object.entries(command.positionals ?? {}))
         inner.positional(name, options);
       inner.options(command.options ?? {});

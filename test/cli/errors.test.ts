@@ -5,10 +5,10 @@ import * as errors from "../../src/errors.ts";
 const page = readFileSync(new URL("../../docs/errors.md", import.meta.url), "utf8");
 
 describe("docs/errors.md", () => {
+  type ErrorClass = new (message: string) => errors.StoreError;
   const classes = Object.values(errors).filter(
-    (value): value is new (message: string) => errors.StoreError =>
-      typeof value === "function" && value.prototype instanceof errors.StoreError,
-  );
+    (value) => typeof value === "function" && value.prototype instanceof errors.StoreError,
+  ) as unknown as ErrorClass[];
 
   it.each(classes.map((make) => [make.name, make] as const))(
     "names %s with its exit code",

@@ -1,5 +1,6 @@
 import type { Command } from "../command.ts";
 import { readCredential } from "../credentials.ts";
+import { ensureKeyFile } from "../key-file.ts";
 import { createRepositoryFor } from "../open-repository.ts";
 import { credentialSources } from "../options.ts";
 
@@ -10,11 +11,13 @@ export const command: Command = {
     ["-r /mnt/backup/repo init", "asks for a password"],
     [
       "-r /mnt/backup/repo init --key-file /etc/ashlar/key",
-      "for unattended hosts; the file must hold a key (see: key generate)",
+      "for unattended hosts; the file is made if it does not exist",
     ],
   ],
   exitCodes: { 14: "there is a repository already" },
   async run({ host, output }, args) {
+    const keyFile = args.text("key-file") ?? host.env["ASHLAR_KEY_FILE"];
+    if (keyFile !== undefined) await ensureKeyFile(keyFile, output);
     const credential = await readCredential(host, credentialSources(args), true);
     const repository = await createRepositoryFor(host, args, output, credential);
     try {

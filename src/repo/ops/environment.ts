@@ -1,5 +1,5 @@
 /** What a repository needs of the world around it, passed in so that tests can pass another. */
-import type { Random } from "../../crypto/index.ts";
+import type { Argon2Cost, Random } from "../../crypto/index.ts";
 import type { ProcessIdentity } from "../../posix/index.ts";
 
 export interface Clock {
@@ -20,6 +20,8 @@ export interface Environment {
   readonly lanes: number;
   /** Safe to delete at any time. Undefined: a temporary folder for each run. */
   readonly cacheDir: string | undefined;
+  /** What a new password's derivation may cost; undefined: about half a second on this machine. */
+  readonly passwordCost?: Argon2Cost | undefined;
   /** Name and version of the program, written into snapshots. */
   readonly tool: string;
   /** Something the user must know of. */

@@ -17,7 +17,7 @@ import {
 import { CorruptionError } from "../../errors.ts";
 import { KindCache } from "./kind-cache.ts";
 import type { Repository } from "./repository.ts";
-import { openingPrefixBytes, openRecord, recordKey } from "./sealed-records.ts";
+import { openingKey, openingPrefixBytes, openRecord } from "./sealed-records.ts";
 
 /** A record with the name of its object. */
 export type Named<T> = T & { readonly name: string };
@@ -112,7 +112,7 @@ async function kindOf(
   const context = { repoId: repository.id };
   try {
     const found = recordKinds.find((kind) =>
-      objectIsKind(kind, prefix, recordKey(kind, repository.keys), context),
+      objectIsKind(kind, prefix, openingKey(kind, repository.keys), context),
     );
     // What is no record is left to the index, which says when it cannot open it.
     return found ?? "index";

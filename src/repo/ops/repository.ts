@@ -34,9 +34,9 @@ import {
   type Settings,
 } from "../format/index.ts";
 import type { Environment } from "./environment.ts";
-import { addKeySlot, type Credential, findKeySlot } from "./key-slots.ts";
+import { addKeySlot, type Credential, findKeySlot, type OpenedKeys } from "./key-slots.ts";
 import { hiddenPacks, loadProtocol } from "./protocol.ts";
-import { isFull, recordKey, sha256 } from "./sealed-records.ts";
+import { isFull, needsFullKey, openingKey, sealingKey, sha256 } from "./sealed-records.ts";
 import { WriterRegistry } from "./writer-registry.ts";
 
 export class Repository implements AsyncDisposable {
@@ -86,7 +86,7 @@ export class Repository implements AsyncDisposable {
     const settings = sealObject(
       "settings",
       encodeSettings(defaultSettings(environment)),
-      recordKey("settings", keys),
+      openingKey("settings", keys),
       {
         repoId: id,
         generation: keys.generation,
@@ -96,7 +96,7 @@ export class Repository implements AsyncDisposable {
     const configBytes = encodeConfig({ id: toHex(id), features: [], settings });
     const configHash = sha256(configBytes);
     const { slotName } = await addKeySlot(
-      { storage, repoId: id, keys, configHash, environment },
+      { storage, id, keys, configHash, environment },
       { role: "full", credential },
     );
     if ((await storage.put("config", configName, [configBytes])) === "exists") {
@@ -144,9 +144,7 @@ export class Repository implements AsyncDisposable {
   /** @throws {FailedError} with a backup key, which can add backups and no more */
   get fullKeys(): FullKeys {
     if (isFull(this.keys)) return this.keys;
-    throw new FailedError("Cannot do this with a backup key: it can only add backups", {
-      hint: "Use a full key: another password or --key-file",
-    });
+    throw needsFullKey("Cannot do this");
   }
 
   /** Whose signatures count. */
@@ -191,7 +189,7 @@ export class Repository implements AsyncDisposable {
     });
     for (const { name, error } of index.damaged)
       this.environment.warn(`Index object ${name} is damaged: ${error.message}`);
-    index.hidePacks(hiddenPacks(await loadProtocol(this, index)));
+    index.hidePacks(hiddenPacks(await loadProtocol(this, ["mark"])));
     return index;
   }
 
@@ -204,14 +202,6 @@ export class Repository implements AsyncDisposable {
       lanes: this.environment.lanes,
     });
   }
-}
-
-/** What a key slot gives. */
-export interface OpenedKeys {
-  readonly slotName: string;
-  readonly keys: BackupKeys | FullKeys;
-  readonly writer: WriterKeys;
-  readonly configHash: string;
 }
 
 function defaultSettings(environment: Environment): Settings {
@@ -229,7 +219,7 @@ function defaultSettings(environment: Environment): Settings {
 
 function openSettings(config: Config, keys: BackupKeys): Settings {
   return decodeSettings(
-    openObject("settings", config.settings, recordKey("settings", keys), {
+    openObject("settings", config.settings, openingKey("settings", keys), {
       repoId: fromHex(config.id),
     }),
   );

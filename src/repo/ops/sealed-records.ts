@@ -5,12 +5,15 @@
  */
 import { createHash } from "node:crypto";
 import {
+  adminWriterId,
   type BackupKeys,
+  type BoxOpenKey,
+  type BoxSealKey,
   type FullKeys,
   type ObjectKindName,
   openObject,
-  type ObjectKey,
   type Random,
+  type SaltKey,
   sealObject,
   signContent,
   type WriterKeys,
@@ -20,9 +23,6 @@ import type { ObjectKind, Storage } from "../../storage/index.ts";
 
 /** Enough of a stored object to tell its kind by. */
 export const openingPrefixBytes = 256;
-
-/** What the admin key signs carries this in place of a writer's id. */
-export const adminWriterId = "0".repeat(32);
 
 export type RecordKind =
   "session" | "mark" | "verdict" | "census" | "forget" | "card" | "amendment" | "snapshot";
@@ -65,12 +65,27 @@ export interface SealingContext {
   readonly environment: { readonly random: Random };
 }
 
-/** The key that opens a kind; a backup key has no secret half for snapshots, and can only seal them. */
-export function recordKey(kind: RecordKind | "settings", keys: BackupKeys | FullKeys): ObjectKey {
+/** A backup key has no secret half for snapshots: it can seal them, and not open one again. */
+export function sealingKey(kind: RecordKind | "settings", keys: BackupKeys): SaltKey | BoxSealKey {
+  return kind === "snapshot"
+    ? { algorithm: "box", publicKey: keys.treeBoxPublic }
+    : { algorithm: "salt", key: keys.sessionKey };
+}
+
+/** @throws {FailedError} for a snapshot with a backup key */
+export function openingKey(
+  kind: RecordKind | "settings",
+  keys: BackupKeys | FullKeys,
+): SaltKey | BoxOpenKey {
   if (kind !== "snapshot") return { algorithm: "salt", key: keys.sessionKey };
-  return isFull(keys)
-    ? { algorithm: "box", publicKey: keys.treeBoxPublic, secretKey: keys.treeBoxSecret }
-    : { algorithm: "box", publicKey: keys.treeBoxPublic };
+  if (!isFull(keys)) throw needsFullKey("Cannot read snapshots");
+  return { algorithm: "box", publicKey: keys.treeBoxPublic, secretKey: keys.treeBoxSecret };
+}
+
+export function needsFullKey(what: string): FailedError {
+  return new FailedError(`${what}: a backup key can only add backups`, {
+    hint: "Use a full key: another password or --key-file",
+  });
 }
 
 /** Signs, seals and puts. @returns the object's name */
@@ -94,7 +109,7 @@ export function sealRecord(
   const signer = isAdminKind(kind)
     ? { writerId: adminWriterId, signSecret: adminSecret(keys, kind) }
     : context.writer;
-  return sealObject(kind, signContent(kind, body, signer, repoId), recordKey(kind, keys), {
+  return sealObject(kind, signContent(kind, body, signer, repoId), sealingKey(kind, keys), {
     repoId,
     generation: keys.generation,
     random: context.environment.random,
@@ -107,7 +122,7 @@ export function openRecord(
   kind: RecordKind,
   stored: Uint8Array,
 ): Uint8Array {
-  return openObject(kind, stored, recordKey(kind, context.keys), { repoId: context.id });
+  return openObject(kind, stored, openingKey(kind, context.keys), { repoId: context.id });
 }
 
 export function sha256(bytes: Uint8Array): string {
@@ -116,7 +131,5 @@ export function sha256(bytes: Uint8Array): string {
 
 function adminSecret(keys: BackupKeys | FullKeys, kind: string): Uint8Array {
   if (isFull(keys)) return keys.adminSecret;
-  throw new FailedError(`Cannot write a ${kind}: a backup key can only add backups`, {
-    hint: "Use a full key",
-  });
+  throw needsFullKey(`Cannot write a ${kind}`);
 }

@@ -1,5 +1,6 @@
 /** Whose signatures count: the cards and amendments in keys/, all signed by the admin key. */
 import {
+  adminWriterId,
   type BackupKeys,
   objectIsKind,
   openObject,
@@ -11,7 +12,7 @@ import { fromHex } from "../../bytes.ts";
 import { CorruptionError } from "../../errors.ts";
 import type { Storage } from "../../storage/index.ts";
 import { type Amendment, type Card, decodeAmendment, decodeCard } from "../format/index.ts";
-import { adminWriterId, isAdminKind, openingPrefixBytes, recordKey } from "./sealed-records.ts";
+import { isAdminKind, openingKey, openingPrefixBytes } from "./sealed-records.ts";
 
 export interface VerifiedContent {
   /** 32 hexadecimal digits; all zeros for the admin key. */
@@ -87,7 +88,7 @@ export class WriterRegistry {
     const context = { repoId: this.#repoId };
     const prefix = stored.subarray(0, openingPrefixBytes);
     for (const kind of ["card", "amendment"] as const) {
-      const key = recordKey(kind, this.#keys);
+      const key = openingKey(kind, this.#keys);
       if (!objectIsKind(kind, prefix, key, context)) continue;
       const { body } = this.verify(kind, openObject(kind, stored, key, context));
       if (kind === "amendment") this.#amendments.push(decodeAmendment(body));

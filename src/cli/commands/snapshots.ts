@@ -1,0 +1,68 @@
+import type { StoredSnapshot } from "../../repo/index.ts";
+import { printableName } from "../../names.ts";
+import type { Command, CommandArguments } from "../command.ts";
+import { filterOptions } from "../options.ts";
+import { snapshotDocument } from "../snapshot-document.ts";
+import { formatBytes, formatTable, formatTime, plural } from "../text.ts";
+
+export const command: Command = {
+  usage: "snapshots [id..]",
+  summary: "List snapshots",
+  positionals: { id: { type: "string", array: true, describe: "only these: ids or prefixes" } },
+  options: {
+    ...filterOptions,
+    latest: {
+      type: "number",
+      requiresArg: true,
+      describe: "only the newest N of each host and set of paths",
+    },
+  },
+  examples: [
+    ["snapshots --host web1", "what there is of one host"],
+    ["snapshots --latest 1 --json", "the newest of each, for scripts"],
+  ],
+  async run({ output, openRepository }, args) {
+    const repository = await openRepository();
+    const { groupSnapshots, readableSnapshots } = await import("../../repo/index.ts");
+    const all = await readableSnapshots(repository, snapshotFilter(args));
+    const wanted = args.texts("id");
+    const named =
+      wanted.length === 0
+        ? all
+        : all.filter(({ id }) => wanted.some((prefix) => id.startsWith(prefix)));
+    const latest = args.count("latest");
+    const newest = new Set(
+      latest === undefined
+        ? named
+        : groupSnapshots(named, ["host", "paths"]).flatMap((group) =>
+            group.snapshots.slice(0, latest),
+          ),
+    );
+    const shown = named.filter((snapshot) => newest.has(snapshot));
+    if (output.json) {
+      output.document(shown.map(snapshotDocument));
+      return 0;
+    }
+    const header = ["ID", "Time", "Host", "Tags", "Size", "Stored", "Paths"];
+    for (const line of formatTable(header, shown.map(row))) output.answer(line);
+    output.answer(plural(shown.length, "snapshot"));
+    return 0;
+  },
+};
+
+export function snapshotFilter(args: CommandArguments) {
+  return { hosts: args.texts("host"), tags: args.texts("tag"), paths: args.texts("path") };
+}
+
+function row(snapshot: StoredSnapshot): string[] {
+  const { summary } = snapshot;
+  return [
+    snapshot.id.slice(0, 8),
+    formatTime(new Date(snapshot.timeMs)),
+    snapshot.hostname,
+    snapshot.tags.join(","),
+    formatBytes(summary["bytes_total"] ?? 0),
+    formatBytes(summary["bytes_stored"] ?? 0),
+    snapshot.paths.map(printableName).join(" "),
+  ];
+}

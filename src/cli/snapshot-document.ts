@@ -1,0 +1,23 @@
+import type { StoredSnapshot } from "../repo/index.ts";
+
+/** A snapshot as `--json` shows it, with restic's field names (docs/json.md). */
+export function snapshotDocument(snapshot: StoredSnapshot): object {
+  return {
+    id: snapshot.id,
+    short_id: snapshot.id.slice(0, 8),
+    time: snapshot.time,
+    hostname: snapshot.hostname,
+    username: snapshot.username,
+    uid: snapshot.uid,
+    gid: snapshot.gid,
+    paths: snapshot.paths,
+    tags: snapshot.tags,
+    excludes: snapshot.excludes,
+    tree: snapshot.tree,
+    parent: snapshot.parent,
+    original: snapshot.original,
+    program_version: snapshot.tool,
+    warnings: snapshot.warnings,
+    summary: snapshot.summary,
+  };
+}

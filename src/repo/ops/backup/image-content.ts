@@ -1,0 +1,77 @@
+/** A disk image, segment by segment through the lanes, into its map. */
+import { mapConcurrent } from "../../../async.ts";
+import type { ImageSource } from "../../../image/index.ts";
+import type { BlobWriter, ReadFault, StoredSegment } from "../../blobs/index.ts";
+import {
+  encodeSegmentNode,
+  holeRun,
+  type ImageContent,
+  type Settings,
+} from "../../format/index.ts";
+import { ImageMapBuilder } from "../tree-writer.ts";
+
+export interface StoredImage {
+  readonly content: ImageContent;
+  /** What could not be read: then the image stays out of the snapshot, never zeros in its place. */
+  readonly fault?: ReadFault & { readonly offset: number };
+}
+
+interface SegmentResult {
+  readonly index: number;
+  readonly offset: number;
+  readonly length: number;
+  /** Undefined for a segment inside a hole, which is not read. */
+  readonly stored: StoredSegment | undefined;
+}
+
+/**
+ * Reads and stores an open image. Holes are skipped, whatever their length.
+ *
+ * @param onBytes  is told how far the image has got, holes included
+ */
+export async function storeImage(
+  writer: BlobWriter,
+  image: ImageSource,
+  settings: Settings,
+  options: {
+    readonly segmentsInFlight: number;
+    readonly onBytes: (bytes: number) => void;
+    readonly signal?: AbortSignal | undefined;
+  },
+): Promise<StoredImage> {
+  const { segmentBytes } = settings.chunker.image;
+  const map = new ImageMapBuilder((node) => writer.storeTree(node), {
+    sizeBytes: image.size,
+    segmentBytes,
+    fanout: settings.map.fanout,
+  });
+  const results = mapConcurrent(
+    image.segments(segmentBytes),
+    options.segmentsInFlight,
+    async (segment): Promise<SegmentResult> => {
+      const { offset, length, state } = segment;
+      const place = { index: offset / segmentBytes, offset, length };
+      if (state === "hole") return { ...place, stored: undefined };
+      const source = {
+        fd: image.fd,
+        offset,
+        length,
+        ...(segment.extents === undefined ? {} : { extents: segment.extents }),
+      };
+      return { ...place, stored: await writer.storeSegment(source) };
+    },
+  );
+  for await (const { index, offset, length, stored } of results) {
+    options.signal?.throwIfAborted();
+    options.onBytes(length);
+    if (stored === undefined) continue;
+    const fault = stored.fault ?? (stored.bytes < length ? shrank : undefined);
+    if (fault !== undefined)
+      return { content: await map.finish(), fault: { ...fault, offset: offset + stored.bytes } };
+    if (stored.runs.some((run) => run < holeRun))
+      await map.add(index, await writer.storeTree(encodeSegmentNode(stored)));
+  }
+  return { content: await map.finish() };
+}
+
+const shrank: ReadFault = { errno: undefined, message: "it became shorter while it was read" };

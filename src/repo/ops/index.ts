@@ -1,0 +1,28 @@
+/** What can be done with a repository: one free function an operation, on plain data. */
+export { type Clock, type Environment } from "./environment.ts";
+export { Repository } from "./repository.ts";
+export {
+  addKey,
+  changeCredential,
+  type Credential,
+  type KeyInfo,
+  listKeys,
+  removeKey,
+} from "./key-slots.ts";
+export {
+  listSnapshots,
+  readableSnapshots,
+  resolveSnapshot,
+  type SnapshotFilter,
+  type SnapshotList,
+  type StoredSnapshot,
+} from "./snapshots.ts";
+export {
+  applyPolicy,
+  type ForgetPolicy,
+  type GroupKey,
+  groupSnapshots,
+  isEmptyPolicy,
+  type PolicyDecision,
+  type SnapshotGroup,
+} from "./forget-policy.ts";
