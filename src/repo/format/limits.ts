@@ -8,6 +8,8 @@ export const blockBytes = 4 * kib;
 
 /** Envelope and commitment: where a pack's first blob begins. */
 export const packHeaderBytes = 126;
+/** The sealed trailer, a pack's last bytes. */
+export const packTrailerBytes = 32;
 /** What sealing adds to each blob. */
 export const sealBytes = 16;
 export const packBytesMax = 64 * mib;
