@@ -83,7 +83,8 @@ type KeysOf<F extends Fields> = { generation: number } & { [name in keyof F]: Ui
 
 function keysToHex<F extends Fields>(keys: KeysOf<F>, fields: F): Record<string, unknown> {
   const hex: Record<string, unknown> = { generation: keys.generation };
-  for (const name of Object.keys(fields)) hex[name] = toHex(keys[name] as Uint8Array);
+  for (const name of Object.keys(fields))
+    hex[name] = toHex((keys as Readonly<Record<string, Uint8Array>>)[name]!);
   return hex;
 }
 

@@ -114,7 +114,7 @@ export class PackSealer {
   sealBlob(position: BlobPosition, bytes: Uint8Array, into: Uint8Array): number {
     assert(position.ordinal === this.#nextOrdinal, "blobs are sealed in ordinal order");
     this.#nextOrdinal += 1;
-    const { blob } = this.#keys;
+    const blob = this.#keys.key("blob");
     return aeadSeal(
       blob,
       counterNonce(position.ordinal),
@@ -126,13 +126,13 @@ export class PackSealer {
 
   /** Fills the whole of `into`; called once a pack. */
   fillPadding(into: Uint8Array): void {
-    if (into.length > 0) keystream(this.#keys.padding(), into);
+    if (into.length > 0) keystream(this.#keys.key("padding"), into);
   }
 
   /** @returns `plain.length + 16` bytes */
   sealFooter(plain: Uint8Array): Uint8Array {
     const sealed = new Uint8Array(plain.length + tagBytes);
-    aeadSeal(this.#keys.footer, counterNonce(0), this.#keys.footerAad, plain, sealed);
+    aeadSeal(this.#keys.key("footer"), counterNonce(0), this.#keys.footerAad, plain, sealed);
     return sealed;
   }
 
@@ -145,7 +145,7 @@ export class PackSealer {
     view.setUint32(8, trailer.footerLength, true);
     view.setUint32(12, trailer.blobCount, true);
     const sealed = new Uint8Array(packTrailerBytes);
-    aeadSeal(this.#keys.footer, counterNonce(1), this.#keys.footerAad, plain, sealed);
+    aeadSeal(this.#keys.key("footer"), counterNonce(1), this.#keys.footerAad, plain, sealed);
     return sealed;
   }
 
@@ -164,7 +164,7 @@ export class PackOpener {
 
   /** @returns the stored form's bytes @throws {CorruptionError} */
   openBlob(position: BlobPosition, sealed: Uint8Array): Uint8Array {
-    const { blob } = this.#keys;
+    const blob = this.#keys.key("blob");
     const nonce = counterNonce(position.ordinal);
     const plain = aeadOpen(blob, nonce, this.#keys.blobAad(position), sealed);
     if (plain === undefined)
@@ -174,7 +174,7 @@ export class PackOpener {
 
   /** @param bytes the pack's last 32 @throws {CorruptionError} */
   openTrailer(bytes: Uint8Array): PackTrailer {
-    const plain = aeadOpen(this.#keys.footer, counterNonce(1), this.#keys.footerAad, bytes);
+    const plain = aeadOpen(this.#keys.key("footer"), counterNonce(1), this.#keys.footerAad, bytes);
     if (plain?.length !== packTrailerBytes - tagBytes)
       throw new CorruptionError("Cannot open pack: its trailer does not authenticate");
     const view = new DataView(plain.buffer, plain.byteOffset, plain.byteLength);
@@ -190,7 +190,7 @@ export class PackOpener {
 
   /** @throws {CorruptionError} */
   openFooter(bytes: Uint8Array): Uint8Array {
-    const plain = aeadOpen(this.#keys.footer, counterNonce(0), this.#keys.footerAad, bytes);
+    const plain = aeadOpen(this.#keys.key("footer"), counterNonce(0), this.#keys.footerAad, bytes);
     if (plain === undefined)
       throw new CorruptionError("Cannot open pack: its footer does not authenticate");
     return plain;
@@ -203,19 +203,19 @@ export class PackOpener {
 
 /** The keys and associated data of one pack; the blobs' associated data is one array, rewritten. */
 class PackKeys {
-  readonly blob: Uint8Array;
-  readonly footer: Uint8Array;
   readonly footerAad: Uint8Array;
+  readonly #subkeys: Readonly<Record<"blob" | "footer" | "padding", Uint8Array>>;
   readonly #aad: Uint8Array;
   readonly #view: DataView;
-  readonly #padding: Uint8Array;
   #wiped = false;
 
   constructor(secret: Uint8Array, repoId: Uint8Array, cls: BlobClass) {
     const kind = packKind(cls);
-    this.blob = deriveSubkey("blob", secret, repoId, kind);
-    this.footer = deriveSubkey("footer", secret, repoId, kind);
-    this.#padding = deriveSubkey("padding", secret, repoId, kind);
+    this.#subkeys = {
+      blob: deriveSubkey("blob", secret, repoId, kind),
+      footer: deriveSubkey("footer", secret, repoId, kind),
+      padding: deriveSubkey("padding", secret, repoId, kind),
+    };
     const version = Uint8Array.of(envelopeVersion & 0xff, envelopeVersion >> 8);
     const prefix = concatBytes([repoId, version, Uint8Array.of(blobClassByte(cls))]);
     this.footerAad = concatBytes([prefix, utf8Bytes("footer")]);
@@ -223,14 +223,14 @@ class PackKeys {
     this.#view = new DataView(this.#aad.buffer);
   }
 
-  padding(): Uint8Array {
+  /** Refused after a wipe: what is sealed with a key of zeros is sealed for nobody. */
+  key(purpose: "blob" | "footer" | "padding"): Uint8Array {
     assert(!this.#wiped, "this pack's keys were wiped");
-    return this.#padding;
+    return this.#subkeys[purpose];
   }
 
   /** Valid until the next call. */
   blobAad({ ordinal, id, form, plainLength }: BlobPosition): Uint8Array {
-    assert(!this.#wiped, "this pack's keys were wiped");
     assert(id.length === 32, "a blob id is 32 bytes");
     this.#view.setUint32(19, ordinal, true);
     this.#aad.set(id, 23);
@@ -241,6 +241,6 @@ class PackKeys {
 
   wipe(): void {
     this.#wiped = true;
-    wipe(this.blob, this.footer, this.#padding);
+    wipe(...Object.values(this.#subkeys));
   }
 }
