@@ -1,0 +1,256 @@
+/**
+ * Reads blobs by id: finds every place that has one, opens it, and believes it by its id alone.
+ *
+ * A blob is lost only when none of its locations can be opened (R14). A pack that is gone makes the
+ * reader look at the index once more before it gives up (R9). A delta's base is read only from a
+ * form of smaller depth, so that two deltas against each other are refused, not followed (R1).
+ */
+import { toHex } from "../../bytes.ts";
+import { CorruptionError } from "../../errors.ts";
+import {
+  createIdHasher,
+  loadSodium,
+  PackOpener,
+  type BlobClass,
+  type FullKeys,
+} from "../../crypto/index.ts";
+import type { Storage } from "../../storage/index.ts";
+import type { BlobIndex, BlobLocation } from "../blob-index/index.ts";
+import { deltaDepthMax, idBytes } from "../format/index.ts";
+import {
+  BulkRestore,
+  type BlobWrite,
+  type RestoreOptions,
+  type RestoreStats,
+} from "./bulk-restore.ts";
+import type { ThreadEntry } from "./executor.ts";
+import { laneEntry } from "./lane-entry.ts";
+import { BlobDecoder } from "./open-blob.ts";
+import { PackSecrets } from "./pack-secrets.ts";
+import { PlainCache } from "./plain-cache.ts";
+import { RestorePool } from "./restore-pool.ts";
+import { openZstd } from "./zstd.ts";
+
+export interface BlobReaderOptions {
+  readonly storage: Storage;
+  readonly keys: FullKeys;
+  readonly repoId: Uint8Array;
+  readonly index: Pick<BlobIndex, "lookup" | "lookupAll" | "lookupPrefix" | "packInfo" | "refresh">;
+  /** Threads of a restore, started when first needed; 0 does everything in this one. */
+  readonly lanes: number;
+  readonly signal?: AbortSignal | undefined;
+  /** Of plain blobs that are kept for the next who asks. */
+  readonly cacheBytes?: number;
+  readonly entry?: ThreadEntry;
+}
+
+/** What a file or disk should hold at an offset. */
+export interface VerifyRange {
+  readonly offset: number;
+  readonly length: number;
+  readonly id: Uint8Array;
+}
+
+const cacheBytesDefault = 48 * 1024 * 1024;
+const verifyRangesPerJob = 256;
+
+export class BlobReader {
+  readonly #options: BlobReaderOptions;
+  readonly #secrets: PackSecrets;
+  readonly #decoder: BlobDecoder;
+  readonly #cache: PlainCache;
+  readonly #reading = new Map<string, Promise<Uint8Array>>();
+  /** Packs that were missing when the index was last looked at: a second look changes nothing. */
+  readonly #missingPacks = new Set<string>();
+  #lookedForUnknown = false;
+  #refreshing: Promise<void> | undefined;
+  #pool: RestorePool | undefined;
+
+  static async open(options: BlobReaderOptions): Promise<BlobReader> {
+    await loadSodium();
+    return new BlobReader(options);
+  }
+
+  private constructor(options: BlobReaderOptions) {
+    this.#options = options;
+    this.#secrets = new PackSecrets(options);
+    // The level is of no account to a reader.
+    this.#decoder = new BlobDecoder(createIdHasher(options.keys), openZstd("auto"));
+    this.#cache = new PlainCache(options.cacheBytes ?? cacheBytesDefault);
+  }
+
+  readTree(id: Uint8Array): Promise<Uint8Array> {
+    return this.readBlob("tree", id);
+  }
+
+  /** @returns plain bytes, shared with others who ask: not to be changed @throws {CorruptionError} */
+  readBlob(cls: BlobClass, id: Uint8Array): Promise<Uint8Array> {
+    return this.#read(cls, id, deltaDepthMax + 1);
+  }
+
+  /** Writes blobs to where they belong, in any order; see bulk-restore.ts. */
+  restoreInto(
+    writes: AsyncIterable<BlobWrite> | Iterable<BlobWrite>,
+    options: RestoreOptions = {},
+  ): Promise<RestoreStats> {
+    const { storage, index, signal } = this.#options;
+    const bulk = new BulkRestore({
+      storage,
+      index,
+      signal,
+      secrets: this.#secrets,
+      pool: this.#lanes(),
+      read: (cls, id) => this.readBlob(cls, id),
+    });
+    return bulk.run(writes, options);
+  }
+
+  /** @returns a 1 for each range that holds the content of its id already; unreadable ones do not */
+  async verifyRanges(fd: number, ranges: readonly VerifyRange[]): Promise<Uint8Array> {
+    const pool = this.#lanes();
+    const equal = new Uint8Array(ranges.length);
+    const jobs: Promise<void>[] = [];
+    for (let from = 0; from < ranges.length; from += verifyRangesPerJob) {
+      const some = ranges.slice(from, from + verifyRangesPerJob);
+      const ids = new Uint8Array(some.length * idBytes);
+      some.forEach((range, row) => {
+        ids.set(range.id, row * idBytes);
+      });
+      const job = pool.verify({
+        fd,
+        offsets: Float64Array.from(some, (range) => range.offset),
+        lengths: Uint32Array.from(some, (range) => range.length),
+        ids,
+      });
+      jobs.push(job.then((answer) => void equal.set(answer.equal, from)));
+    }
+    await Promise.all(jobs);
+    return equal;
+  }
+
+  async close(): Promise<void> {
+    await this.#pool?.close();
+  }
+
+  #lanes(): RestorePool {
+    const { keys, repoId, lanes } = this.#options;
+    this.#pool ??= new RestorePool(
+      { keys: { dataIdKey: keys.dataIdKey, treeIdKey: keys.treeIdKey }, repoId },
+      Math.max(1, lanes),
+      lanes === 0 ? undefined : (this.#options.entry ?? laneEntry()),
+    );
+    return this.#pool;
+  }
+
+  /**
+   * Single flight by id and depth. Who waits for a flight of some depth was itself asked for a greater
+   * one, so flights never wait in a circle.
+   */
+  async #read(cls: BlobClass, id: Uint8Array, depthBelow: number): Promise<Uint8Array> {
+    const cached = this.#cache.get(cls, id);
+    if (cached !== undefined) return cached;
+    const flight = `${cls} ${toHex(id)} ${depthBelow}`;
+    const reading = this.#reading.get(flight) ?? this.#readAnywhere(cls, id, depthBelow);
+    this.#reading.set(flight, reading);
+    try {
+      const plain = await reading;
+      this.#cache.put(cls, id, plain);
+      return plain;
+    } finally {
+      this.#reading.delete(flight);
+    }
+  }
+
+  async #readAnywhere(cls: BlobClass, id: Uint8Array, depthBelow: number): Promise<Uint8Array> {
+    const faults: CorruptionError[] = [];
+    const tried = new Set<string>();
+    for (;;) {
+      const missing: string[] = [];
+      for (const location of this.#locations(cls, id, depthBelow)) {
+        const pack = this.#options.index.packInfo(location.pack).name;
+        const place = `${location.pack} ${location.ordinal}`;
+        if (tried.has(place)) continue;
+        tried.add(place);
+        try {
+          const plain = await this.#readAt(cls, id, pack, location);
+          if (plain !== undefined) return plain;
+          missing.push(pack);
+        } catch (error) {
+          if (!(error instanceof CorruptionError)) throw error;
+          faults.push(error);
+        }
+      }
+      for (const pack of missing)
+        faults.push(new CorruptionError(`Cannot read pack ${pack}: it is missing`));
+      if (!(await this.#lookAgain(missing, tried.size === 0))) break;
+    }
+    throw lost(cls, id, faults);
+  }
+
+  #locations(cls: BlobClass, id: Uint8Array, depthBelow: number): BlobLocation[] {
+    return this.#options.index
+      .lookupAll(cls, id)
+      .filter((location) => location.depth < depthBelow)
+      .sort((a, b) => a.depth - b.depth);
+  }
+
+  /** @returns undefined when the pack is missing */
+  async #readAt(
+    cls: BlobClass,
+    id: Uint8Array,
+    pack: string,
+    location: BlobLocation,
+  ): Promise<Uint8Array | undefined> {
+    const { storage, repoId, signal } = this.#options;
+    const range = { offset: location.offset, length: location.sealedLength };
+    const [opened, sealed] = await Promise.all([
+      this.#secrets.get(pack),
+      storage.get("data", pack, range, { signal }),
+    ]);
+    if (opened === undefined || sealed === undefined) return undefined;
+    const blob = { ...location, id };
+    const opener = new PackOpener(opened.secret, repoId, opened.cls);
+    try {
+      const decoded = this.#decoder.decode(cls, blob, opener.openBlob(blob, sealed));
+      if (decoded instanceof Uint8Array) return decoded;
+      const bases = await Promise.all(
+        decoded.bases.map((base) => this.#read(cls, base.id, location.depth)),
+      );
+      return this.#decoder.applyDelta(cls, blob, decoded, bases);
+    } catch (cause) {
+      if (!(cause instanceof CorruptionError)) throw cause;
+      const what = `blob ${toHex(id)} in pack ${pack} at offset ${location.offset}`;
+      throw new CorruptionError(`Cannot read ${what}: ${cause.message}`, { cause });
+    } finally {
+      opener.wipe();
+    }
+  }
+
+  /** @returns true when the index was looked at again, and may say something new */
+  async #lookAgain(missing: readonly string[], isUnknown: boolean): Promise<boolean> {
+    const news = missing.filter((pack) => !this.#missingPacks.has(pack));
+    const firstUnknown = isUnknown && !this.#lookedForUnknown;
+    if (news.length === 0 && !firstUnknown) return false;
+    for (const pack of news) this.#missingPacks.add(pack);
+    if (isUnknown) this.#lookedForUnknown = true;
+    this.#refreshing ??= this.#options.index.refresh().finally(() => {
+      this.#refreshing = undefined;
+    });
+    await this.#refreshing;
+    return true;
+  }
+}
+
+function lost(cls: BlobClass, id: Uint8Array, faults: readonly CorruptionError[]): CorruptionError {
+  const what = `${cls} blob ${toHex(id)}`;
+  if (faults.length === 0) {
+    return new CorruptionError(`Cannot read ${what}: no pack that is listed holds it`);
+  }
+  if (faults.length === 1) {
+    return new CorruptionError(`Cannot read ${what}: ${faults[0]!.message}`, { cause: faults[0] });
+  }
+  return new CorruptionError(
+    `Cannot read ${what}: none of its ${faults.length} places can be read; first: ${faults[0]!.message}`,
+    { cause: new AggregateError(faults) },
+  );
+}

@@ -1,0 +1,340 @@
+/**
+ * Stores blobs: asks the index which are new, has lanes pack those, puts packs, then their index.
+ *
+ * This thread coordinates and never touches a chunk's bytes. Order is the journal: a pack's entries
+ * become findable, and go to an index object, only once its put has returned. Memory: see
+ * docs/decisions/0008-pipeline.md; nothing here grows with what is backed up.
+ */
+import { toHex } from "../../bytes.ts";
+import { assert } from "../../errors.ts";
+import {
+  createIdHasher,
+  newPackSeal,
+  type BackupKeys,
+  type BlobClass,
+  type IdHasher,
+  type PackSeal,
+  type Random,
+} from "../../crypto/index.ts";
+import type { Storage } from "../../storage/index.ts";
+import type { BlobIndex, IndexWriter } from "../blob-index/index.ts";
+import {
+  blobPlainBytesMax,
+  deltaBaseCountMax,
+  idBytes,
+  type IndexedPack,
+  type Settings,
+} from "../format/index.ts";
+import { FormChooser } from "./choose-form.ts";
+import type { ThreadEntry } from "./executor.ts";
+import { laneEntry } from "./lane-entry.ts";
+import type { CutPart, CutSource, ReadFault } from "./lane-messages.ts";
+import { LanePool, type CutAnswer, type LaneMessage } from "./lane-pool.ts";
+import type { CompressionLevel } from "./levels.ts";
+import { packBytesFor, packCapacity } from "./pack-builder.ts";
+import { PackMemory } from "./pack-memory.ts";
+import { readStream, readWindows, type ChunkList, type StoredStream } from "./store-stream.ts";
+import { TreePacker } from "./tree-packer.ts";
+import { openZstd } from "./zstd.ts";
+
+export interface BlobWriterOptions {
+  readonly storage: Storage;
+  readonly keys: BackupKeys;
+  readonly repoId: Uint8Array;
+  readonly index: Pick<BlobIndex, "addPending" | "addPack">;
+  readonly indexWriter: Pick<IndexWriter, "add" | "due" | "write">;
+  readonly settings: Settings;
+  readonly random: Random;
+  /** Milliseconds; for when an index object is due. */
+  readonly clock: () => number;
+  /** Threads; 0 does everything in this one, repeatably. */
+  readonly lanes: number;
+  readonly level: CompressionLevel;
+  /** Decode every frame before it is stored; true unless said otherwise. */
+  readonly verify?: boolean;
+  readonly signal?: AbortSignal | undefined;
+  /** What a lane's thread runs, where it is not the one beside this file. */
+  readonly entry?: ThreadEntry;
+}
+
+export interface WriterStats {
+  /** Plaintext read, whether known or new. */
+  bytesRead: number;
+  chunksKnown: number;
+  chunksNew: number;
+  /** Of the new, those stored as deltas. */
+  chunksDelta: number;
+  /** Plain bytes of new chunks. */
+  bytesNew: number;
+  treesKnown: number;
+  treesNew: number;
+  /** Plain bytes of new tree blobs. */
+  treeBytesNew: number;
+  packs: number;
+  /** Stored bytes of packs, as the storage holds them. */
+  bytesStored: number;
+}
+
+export interface StoredSegment {
+  /** Chunks and holes in the image map's encoding. */
+  readonly runs: Uint16Array;
+  /** One for each run that is no hole. */
+  readonly ids: Uint8Array;
+  /** Less than asked for: the source is shorter than it was said to be. */
+  readonly bytes: number;
+  /** The source could not be read; there are no runs then. */
+  readonly fault: ReadFault | undefined;
+}
+
+/** Segments a lane holds: one being stored, one waiting, one being read. */
+const slotsPerLane = 3;
+/** Tree packs may be on their way while the next is filled. */
+const treePutsMost = 2;
+
+export class BlobWriter {
+  readonly stats: Readonly<WriterStats>;
+  readonly #stats: WriterStats;
+  readonly #options: BlobWriterOptions;
+  readonly #ids: IdHasher;
+  readonly #pool: LanePool;
+  readonly #trees: TreePacker;
+  readonly #memory: PackMemory;
+  readonly #slotBytes: number;
+  readonly #puts = new Set<Promise<void>>();
+  #treePuts = 0;
+  #indexing: Promise<void> = Promise.resolve();
+  #failure: Error | undefined;
+
+  static open(options: BlobWriterOptions): Promise<BlobWriter> {
+    return Promise.resolve(new BlobWriter(options));
+  }
+
+  private constructor(options: BlobWriterOptions) {
+    const { keys, repoId, settings, level, verify = true, lanes } = options;
+    this.#options = options;
+    this.#stats = {
+      bytesRead: 0,
+      chunksKnown: 0,
+      chunksNew: 0,
+      chunksDelta: 0,
+      bytesNew: 0,
+      treesKnown: 0,
+      treesNew: 0,
+      treeBytesNew: 0,
+      packs: 0,
+      bytesStored: 0,
+    };
+    this.stats = this.#stats;
+    const { image, stream } = settings.chunker;
+    const chunkBytesMax = Math.max(image.maxBytes, stream.maxBytes);
+    const capacity = Math.max(
+      packCapacity(settings.pack.targetBytes),
+      packBytesFor(chunkBytesMax, deltaBaseCountMax),
+    );
+    this.#slotBytes = Math.max(image.segmentBytes, 2 * stream.maxBytes);
+    this.#ids = createIdHasher(keys);
+    this.#trees = new TreePacker({
+      ids: this.#ids,
+      chooser: new FormChooser(openZstd(level), verify),
+      repoId,
+      capacity,
+      newSeal: () => this.#newSeal("tree"),
+      full: (built) => {
+        this.#treePuts++;
+        this.#put(built.pack, built.bytes, () => this.#treePuts--);
+      },
+    });
+    this.#pool = new LanePool(
+      {
+        keys: { dataIdKey: keys.dataIdKey, treeIdKey: keys.treeIdKey, cutKey: keys.cutKey },
+        repoId,
+        image,
+        stream,
+        level,
+        verify,
+        slotBytes: this.#slotBytes,
+        slots: slotsPerLane,
+      },
+      Math.max(1, lanes),
+      lanes === 0 ? undefined : (options.entry ?? laneEntry()),
+      {
+        pack: (lane, message) => {
+          this.#packFilled(lane, message);
+        },
+        crash: (error) => {
+          this.#fail(error);
+        },
+      },
+    );
+    this.#memory = new PackMemory(capacity, this.#pool.laneCount, (lane, memory) => {
+      this.#pool.room(lane, { seal: this.#newSeal("data"), memory });
+    });
+  }
+
+  /** @returns the blob's id; it is durable after `flush` */
+  async storeTree(plain: Uint8Array): Promise<Uint8Array> {
+    this.#throwFailure();
+    assert(plain.length <= blobPlainBytesMax, "a tree blob is at most 8 MiB");
+    while (this.#treePuts > treePutsMost) await Promise.race(this.#puts);
+    this.#throwFailure();
+    const id = this.#ids.id("tree", plain);
+    if (this.#options.index.addPending("tree", id)) {
+      this.#stats.treesNew++;
+      this.#stats.treeBytesNew += plain.length;
+      this.#trees.add(id, plain);
+    } else this.#stats.treesKnown++;
+    return id;
+  }
+
+  /**
+   * Reads, cuts and stores one segment of an image; resolves once it is cut.
+   *
+   * @param source  at most a segment, from a segment's start on; `bytes` may be shared memory and must
+   *                stay as they are until this resolves
+   */
+  async storeSegment(source: CutSource): Promise<StoredSegment> {
+    const cut = await this.#cut("image", [source]);
+    const part = cut.parts[0]!;
+    cut.store(this.#wantNew(cut));
+    return { runs: cut.runs, ids: cut.ids, bytes: part.bytes, fault: part.fault };
+  }
+
+  /**
+   * Reads, cuts and stores a byte stream from its start to its end.
+   *
+   * @param take  gets the chunks as they come, for streams whose list is too long to keep; without it
+   *              they are in the result
+   */
+  storeStream(
+    source: { readonly fd: number } | AsyncIterable<Uint8Array>,
+    take?: (chunks: ChunkList) => void | Promise<void>,
+  ): Promise<StoredStream> {
+    return readStream(this.#windows, source, take);
+  }
+
+  /** Stores whole files, small ones many at a time; results in their order. */
+  storeFiles(
+    files: readonly { readonly fd: number; readonly size: number }[],
+  ): Promise<StoredStream[]> {
+    return readWindows(this.#windows, files);
+  }
+
+  /** All that was stored is durable, and findable through an index object. */
+  async flush(): Promise<void> {
+    this.#throwFailure();
+    await this.#pool.flush();
+    this.#trees.close();
+    while (this.#puts.size > 0) await Promise.all(this.#puts);
+    this.#throwFailure();
+    await this.#writeIndex();
+    this.#throwFailure();
+  }
+
+  /** Gives up: what is not indexed yet is garbage that a prune collects. */
+  async abort(error: Error): Promise<void> {
+    this.#fail(error);
+    await this.close();
+  }
+
+  async close(): Promise<void> {
+    await this.#pool.close();
+    await Promise.allSettled([...this.#puts, this.#indexing]);
+  }
+
+  readonly #cut = async (
+    cutter: "image" | "stream",
+    parts: readonly CutSource[],
+  ): Promise<CutAnswer> => {
+    this.#throwFailure();
+    const cut = await this.#pool.cut(cutter, parts);
+    for (const part of cut.parts) this.#stats.bytesRead += part.bytes;
+    return cut;
+  };
+
+  /** How a stream's windows are cut and stored: what store-stream.ts needs of a writer. */
+  readonly #windows = {
+    bytes: (): number => this.#slotBytes,
+    cut: (parts: readonly CutSource[]): Promise<CutAnswer> => this.#cut("stream", parts),
+    wantNew: (cut: CutAnswer, isWanted: (part: CutPart) => boolean): Uint8Array =>
+      this.#wantNew(cut, isWanted),
+  };
+
+  /** A 1 for each chunk that nobody has yet; from here on this run has it. */
+  #wantNew(cut: CutAnswer, isWanted: (part: CutPart) => boolean = () => true): Uint8Array {
+    const wanted = new Uint8Array(cut.lengths.length);
+    let at = 0;
+    for (const part of cut.parts) {
+      const end = at + part.chunkCount;
+      if (!isWanted(part)) at = end;
+      for (; at < end; at++) {
+        if (this.#options.index.addPending("data", cut.ids, at * idBytes)) {
+          wanted[at] = 1;
+          this.#stats.chunksNew++;
+          this.#stats.bytesNew += cut.lengths[at]!;
+        } else this.#stats.chunksKnown++;
+      }
+    }
+    return wanted;
+  }
+
+  #packFilled(lane: number, message: LaneMessage<"pack">): void {
+    this.#stats.chunksDelta += message.deltaCount;
+    this.#memory.filled(lane);
+    this.#put(message.pack, message.bytes, () => {
+      this.#memory.free(message.bytes);
+    });
+  }
+
+  #put(pack: IndexedPack, bytes: Uint8Array, done: () => void): void {
+    const put = this.#putPack(pack, bytes)
+      .then(done)
+      .catch((error: unknown) => {
+        this.#fail(error);
+      })
+      .finally(() => {
+        this.#puts.delete(put);
+      });
+    this.#puts.add(put);
+  }
+
+  async #putPack(pack: IndexedPack, bytes: Uint8Array): Promise<void> {
+    const { storage, index, indexWriter, signal, clock } = this.#options;
+    this.#throwFailure();
+    await storage.put("data", toHex(pack.name), [bytes], { signal });
+    index.addPack(pack);
+    indexWriter.add(pack);
+    this.#stats.packs++;
+    this.#stats.bytesStored += pack.size;
+    if (indexWriter.due(clock())) await this.#writeIndex();
+  }
+
+  /** One at a time: each takes all packs that are durable when it begins. */
+  #writeIndex(): Promise<void> {
+    this.#indexing = this.#indexing.then(async () => {
+      this.#throwFailure();
+      await this.#options.indexWriter.write();
+    });
+    // The failure is seen by who awaits this one, and by all later calls.
+    this.#indexing.catch((error: unknown) => {
+      this.#fail(error);
+    });
+    return this.#indexing;
+  }
+
+  #newSeal(cls: BlobClass): PackSeal {
+    const { keys, repoId, random } = this.#options;
+    const publicKey = cls === "data" ? keys.dataBoxPublic : keys.treeBoxPublic;
+    return newPackSeal(publicKey, keys.generation, repoId, cls, random);
+  }
+
+  #fail(error: unknown): void {
+    const failure = error instanceof Error ? error : new Error(String(error));
+    this.#failure ??= failure;
+    this.#pool.fail(this.#failure);
+  }
+
+  #throwFailure(): void {
+    this.#options.signal?.throwIfAborted();
+    if (this.#failure !== undefined) throw this.#failure;
+  }
+}

@@ -1,0 +1,20 @@
+/**
+ * The data pipeline: chunks and tree nodes into packs, and back.
+ *
+ * `BlobWriter` and `BlobReader` coordinate; lanes, one a core, do what costs time: read, cut, name,
+ * compress, seal; open, decompress, check, write. In which form a blob is stored never shows above
+ * this room. docs/decisions/0008-pipeline.md has its memory bound and its measurements.
+ */
+export { parseCompressionLevel, type CompressionLevel } from "./levels.ts";
+export { openZstd, type ZstdEngine } from "./zstd.ts";
+export {
+  BlobWriter,
+  type BlobWriterOptions,
+  type StoredSegment,
+  type WriterStats,
+} from "./blob-writer.ts";
+export type { CutSource, ReadFault } from "./lane-messages.ts";
+export type { ChunkList, StoredStream } from "./store-stream.ts";
+export { BlobReader, type BlobReaderOptions, type VerifyRange } from "./blob-reader.ts";
+export type { BlobWrite, DamagedBlob, RestoreOptions, RestoreStats } from "./bulk-restore.ts";
+export type { WriteTarget } from "./restore-plan.ts";

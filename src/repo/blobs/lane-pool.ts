@@ -1,0 +1,163 @@
+/**
+ * The lanes of one writer: which has a free slot, whose answer is whose.
+ *
+ * Back-pressure is here: a cut waits until a slot is free, and a slot is free when its chunks are
+ * stored, which waits for pack memory, which waits for the storage.
+ */
+import { inlineExecutor, threadExecutor, type Executor, type ThreadEntry } from "./executor.ts";
+import { Lane } from "./lane.ts";
+import type { LaneStart } from "./lane-entry.ts";
+import type { CutSource, Cutter, FromLane, LaneConfig, ToLane } from "./lane-messages.ts";
+
+export type LaneMessage<T extends FromLane["type"]> = Extract<FromLane, { type: T }>;
+
+export interface CutAnswer extends LaneMessage<"cut"> {
+  /** Must be called once, soon: until then the slot is taken. */
+  store(wanted: Uint8Array): void;
+}
+
+interface PoolLane {
+  readonly executor: Executor<ToLane>;
+  freeSlots: number;
+  /** Settled when the lane has flushed. */
+  flushed: (() => void) | undefined;
+}
+
+interface Waiter<T> {
+  resolve(value: T): void;
+  reject(error: Error): void;
+}
+
+export interface LanePoolEvents {
+  /** `lane` counts from 0. */
+  pack(lane: number, message: LaneMessage<"pack">): void;
+  crash(error: Error): void;
+}
+
+export class LanePool {
+  readonly #lanes: PoolLane[];
+  readonly #events: LanePoolEvents;
+  readonly #cuts = new Map<number, Waiter<LaneMessage<"cut">>>();
+  #waiters: Waiter<PoolLane>[] = [];
+  #nextJob = 0;
+  #failure: Error | undefined;
+  #flushFailed: ((error: Error) => void) | undefined;
+
+  /** @param entry  undefined: one lane, inline */
+  constructor(
+    config: LaneConfig,
+    count: number,
+    entry: ThreadEntry | undefined,
+    events: LanePoolEvents,
+  ) {
+    this.#events = events;
+    this.#lanes = Array.from({ length: entry === undefined ? 1 : count }, (_, number) => {
+      const laneEvents = {
+        message: (message: FromLane) => {
+          this.#receive(number, message);
+        },
+        crash: (error: Error) => {
+          events.crash(error);
+        },
+      };
+      const start: LaneStart = { role: "write", config };
+      const executor: Executor<ToLane> =
+        entry === undefined
+          ? inlineExecutor((post) => new Lane(config, post), laneEvents)
+          : threadExecutor(entry, start, laneEvents);
+      return { executor, freeSlots: config.slots, flushed: undefined };
+    });
+  }
+
+  get laneCount(): number {
+    return this.#lanes.length;
+  }
+
+  /** Waits for a free slot, and for the parts to be read, cut and named. */
+  async cut(cutter: Cutter, parts: readonly CutSource[]): Promise<CutAnswer> {
+    const lane = await this.#takeSlot();
+    const job = this.#nextJob++;
+    const answer = await new Promise<LaneMessage<"cut">>((resolve, reject) => {
+      this.#cuts.set(job, { resolve, reject });
+      lane.executor.post({ type: "cut", job, cutter, parts });
+    });
+    return {
+      ...answer,
+      store: (wanted) => {
+        lane.executor.post({ type: "store", job, wanted });
+      },
+    };
+  }
+
+  room(lane: number, room: Omit<Extract<ToLane, { type: "room" }>, "type">): void {
+    this.#lanes[lane]?.executor.post({ type: "room", ...room });
+  }
+
+  /** Resolves when every lane has closed its pack; the packs were announced before. */
+  async flush(): Promise<void> {
+    this.#throwFailure();
+    const failed = new Promise<never>((_, reject) => {
+      this.#flushFailed = reject;
+    });
+    const flushed = this.#lanes.map(
+      (lane) =>
+        new Promise<void>((resolve) => {
+          lane.flushed = resolve;
+          lane.executor.post({ type: "flush" });
+        }),
+    );
+    await Promise.race([Promise.all(flushed), failed]);
+    this.#flushFailed = undefined;
+  }
+
+  /** Nothing more is answered: whoever waits gets `error`. */
+  fail(error: Error): void {
+    this.#failure ??= error;
+    for (const waiter of [...this.#waiters, ...this.#cuts.values()]) waiter.reject(error);
+    this.#waiters = [];
+    this.#cuts.clear();
+    this.#flushFailed?.(error);
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(this.#lanes.map((lane) => lane.executor.close()));
+  }
+
+  #takeSlot(): Promise<PoolLane> {
+    this.#throwFailure();
+    const idlest = this.#lanes.reduce((a, b) => (b.freeSlots > a.freeSlots ? b : a));
+    if (idlest.freeSlots > 0) {
+      idlest.freeSlots--;
+      return Promise.resolve(idlest);
+    }
+    return new Promise((resolve, reject) => this.#waiters.push({ resolve, reject }));
+  }
+
+  #receive(number: number, message: FromLane): void {
+    const lane = this.#lanes[number]!;
+    switch (message.type) {
+      case "cut": {
+        const cut = this.#cuts.get(message.job);
+        this.#cuts.delete(message.job);
+        cut?.resolve(message);
+        return;
+      }
+      case "stored": {
+        const waiter = this.#waiters.shift();
+        if (waiter === undefined) lane.freeSlots++;
+        else waiter.resolve(lane);
+        return;
+      }
+      case "pack":
+        this.#events.pack(number, message);
+        return;
+      case "flushed":
+        lane.flushed?.();
+        return;
+    }
+  }
+
+  #throwFailure(): void {
+    if (this.#failure !== undefined) throw this.#failure;
+  }
+}

@@ -1,0 +1,69 @@
+/**
+ * Fills a lane's memory from a file or a disk.
+ *
+ * What cannot be read is reported, never replaced by zeros: a disk with a bad sector, or one that
+ * became shorter while it was read, must not look like one with holes.
+ */
+import fs from "node:fs";
+import type { CutSource, ReadFault } from "./lane-messages.ts";
+
+export interface Filled {
+  readonly bytes: number;
+  readonly isEnd: boolean;
+  readonly fault?: ReadFault;
+}
+
+/** @param memory  at least as long as the source says it is */
+export function fillSlot(memory: Uint8Array, source: CutSource): Filled {
+  if ("bytes" in source) {
+    memory.set(source.bytes);
+    return { bytes: source.bytes.length, isEnd: source.isEnd };
+  }
+  try {
+    return source.extents === undefined
+      ? readWhole(memory.subarray(0, source.length), source.fd, source.offset)
+      : readExtents(memory.subarray(0, source.length), source.fd, source.offset, source.extents);
+  } catch (error) {
+    return { bytes: 0, isEnd: false, fault: faultOf(error) };
+  }
+}
+
+function readWhole(into: Uint8Array, fd: number, offset: number): Filled {
+  const bytes = readFully(fd, into, offset);
+  return { bytes, isEnd: bytes < into.length };
+}
+
+/** Pairs of offset and length; between them are holes. A file that ends within an extent ends there. */
+function readExtents(into: Uint8Array, fd: number, offset: number, extents: Float64Array): Filled {
+  let at = 0;
+  for (let pair = 0; pair < extents.length; pair += 2) {
+    const start = extents[pair]!;
+    const end = start + extents[pair + 1]!;
+    into.fill(0, at, start);
+    const bytes = readFully(fd, into.subarray(start, end), offset + start);
+    if (bytes < end - start) return { bytes: start + bytes, isEnd: true };
+    at = end;
+  }
+  into.fill(0, at);
+  // A hole at the end is there only if its last byte is: the file may have been cut short since.
+  const isThere =
+    at === into.length || readFully(fd, into.subarray(-1), offset + into.length - 1) === 1;
+  return isThere ? { bytes: into.length, isEnd: false } : { bytes: at, isEnd: true };
+}
+
+/** @returns bytes read: less than `into` holds only where the file ends */
+function readFully(fd: number, into: Uint8Array, offset: number): number {
+  let at = 0;
+  while (at < into.length) {
+    const count = fs.readSync(fd, into, at, into.length - at, offset + at);
+    if (count === 0) break;
+    at += count;
+  }
+  return at;
+}
+
+export function faultOf(error: unknown): ReadFault {
+  const message = error instanceof Error ? error.message : String(error);
+  const code = error instanceof Error && "code" in error ? error.code : undefined;
+  return { errno: typeof code === "string" ? code : undefined, message };
+}

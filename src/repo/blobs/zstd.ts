@@ -1,0 +1,173 @@
+/**
+ * The zstd that this installation has: zstd-napi with a context reused, or node:zlib's own.
+ *
+ * Frames of both are interchangeable: content size present, no checksum (the seal authenticates),
+ * no dictionary id. An engine belongs to one thread, and is kept: a new native context a chunk
+ * leaks memory faster than the collector frees it.
+ */
+import { createRequire } from "node:module";
+import zlib from "node:zlib";
+import type * as Binding from "zstd-napi/binding.js";
+import { CorruptionError, FailedError } from "../../errors.ts";
+import { zstdParameters, type CompressionLevel, type ZstdParameters } from "./levels.ts";
+import { frameContentBytes } from "./zstd-frame.ts";
+
+export interface ZstdEngine {
+  readonly name: "zstd-napi" | "node:zlib";
+  /**
+   * @param dictionary used as raw content; must not begin with zstd's dictionary magic (R19)
+   * @returns one frame: a view, valid until the engine's next call; undefined at level `off`
+   */
+  compress(plain: Uint8Array, dictionary?: Uint8Array): Uint8Array | undefined;
+  /**
+   * @param plainBytes what the content must measure; checked before anything is decompressed
+   * @param into       where given, and long enough, the content is written to its beginning
+   * @throws {CorruptionError} when `frame` is not one frame of exactly `plainBytes`
+   */
+  decompress(
+    frame: Uint8Array,
+    plainBytes: number,
+    dictionary?: Uint8Array,
+    into?: Uint8Array,
+  ): Uint8Array;
+}
+
+/** @throws {FailedError} where neither engine is there */
+export function openZstd(level: CompressionLevel): ZstdEngine {
+  const parameters = zstdParameters(level);
+  const engine = openNative(parameters) ?? openBuiltIn(parameters);
+  if (engine !== undefined) return engine;
+  throw new FailedError("Cannot compress: this installation has no zstd", {
+    hint: "Install python3, make and g++ and reinstall, or use Node 24",
+  });
+}
+
+const noDictionary = new Uint8Array(0);
+
+/** @returns undefined where zstd-napi was not built */
+export function openNative(parameters: ZstdParameters | undefined): ZstdEngine | undefined {
+  let binding: typeof Binding;
+  try {
+    binding = createRequire(import.meta.url)("zstd-napi/binding.js") as typeof Binding;
+  } catch {
+    return undefined;
+  }
+  const encoder = new binding.CCtx();
+  const decoder = new binding.DCtx();
+  let scratch = new Uint8Array(0);
+  if (parameters !== undefined) {
+    for (const [name, value] of Object.entries(parameters) as [keyof ZstdParameters, number][]) {
+      encoder.setParameter(binding.CParameter[name], value);
+    }
+    encoder.setParameter(binding.CParameter.checksumFlag, 0);
+    encoder.setParameter(binding.CParameter.dictIDFlag, 0);
+  }
+  return {
+    name: "zstd-napi",
+    compress(plain, dictionary) {
+      if (parameters === undefined) return undefined;
+      const bound = binding.compressBound(plain.length);
+      if (scratch.length < bound) scratch = new Uint8Array(bound);
+      if (dictionary !== undefined) encoder.loadDictionary(dictionary);
+      try {
+        return scratch.subarray(0, encoder.compress2(scratch, plain));
+      } finally {
+        if (dictionary !== undefined) encoder.loadDictionary(noDictionary);
+      }
+    },
+    decompress(frame, plainBytes, dictionary, into) {
+      checkFrame(frame, plainBytes);
+      const plain = room(into, plainBytes);
+      if (dictionary !== undefined) decoder.loadDictionary(dictionary);
+      try {
+        if (decoder.decompress(plain, frame) !== plainBytes) throw wrongLength();
+        return plain;
+      } catch (cause) {
+        throw asCorruption(cause);
+      } finally {
+        if (dictionary !== undefined) decoder.loadDictionary(noDictionary);
+      }
+    },
+  };
+}
+
+/** node:zlib as newer Nodes have it; the types are those of Node 20, which has none of this. */
+interface ZlibWithZstd {
+  zstdCompressSync?(input: Uint8Array, options: object): Buffer;
+  zstdDecompressSync?(input: Uint8Array, options: object): Buffer;
+  constants: Readonly<Record<string, number>>;
+}
+
+/** @returns undefined where node:zlib has no zstd, or one that knows no dictionaries */
+export function openBuiltIn(parameters: ZstdParameters | undefined): ZstdEngine | undefined {
+  const { zstdCompressSync, zstdDecompressSync, constants } = zlib as unknown as ZlibWithZstd;
+  if (zstdCompressSync === undefined || zstdDecompressSync === undefined) return undefined;
+  const params = Object.fromEntries(
+    Object.entries(parameters ?? {}).map(([name, value]) => [
+      constants[`ZSTD_c_${name}`],
+      value as number,
+    ]),
+  );
+  const engine: ZstdEngine = {
+    name: "node:zlib",
+    compress(plain, dictionary) {
+      if (parameters === undefined) return undefined;
+      return zstdCompressSync(plain, { params, dictionary, pledgedSrcSize: plain.length });
+    },
+    decompress(frame, plainBytes, dictionary, into) {
+      checkFrame(frame, plainBytes);
+      let plain: Buffer;
+      try {
+        // An output limit of zero is refused, though content may be empty.
+        plain = zstdDecompressSync(frame, { dictionary, maxOutputLength: Math.max(1, plainBytes) });
+      } catch (cause) {
+        throw asCorruption(cause);
+      }
+      if (plain.length !== plainBytes) throw wrongLength();
+      if (into === undefined) return plain;
+      into.set(plain);
+      return into.subarray(0, plainBytes);
+    },
+  };
+  return knowsDictionaries(engine, zstdCompressSync) ? engine : undefined;
+}
+
+/** Node had zstd before its zstd had dictionaries, and ignores options that it does not know. */
+function knowsDictionaries(
+  engine: ZstdEngine,
+  compress: NonNullable<ZlibWithZstd["zstdCompressSync"]>,
+): boolean {
+  const dictionary = Uint8Array.from({ length: 512 }, (_, at) => (at * at * 31 + (at >> 3)) & 0xff);
+  dictionary.fill(0, 0, 8);
+  const plain = dictionary.subarray(8);
+  const frame = compress(plain, { dictionary });
+  try {
+    return (
+      Buffer.compare(engine.decompress(frame, plain.length, dictionary), plain) === 0 &&
+      frame.length < 64
+    );
+  } catch {
+    return false;
+  }
+}
+
+function checkFrame(frame: Uint8Array, plainBytes: number): void {
+  if (frameContentBytes(frame) !== plainBytes) throw wrongLength();
+}
+
+function room(into: Uint8Array | undefined, length: number): Uint8Array {
+  return into !== undefined && into.length >= length
+    ? into.subarray(0, length)
+    : new Uint8Array(length);
+}
+
+function wrongLength(): CorruptionError {
+  return new CorruptionError(
+    "Cannot decompress blob: its content is not as long as its entry says",
+  );
+}
+
+function asCorruption(cause: unknown): CorruptionError {
+  if (cause instanceof CorruptionError) return cause;
+  return new CorruptionError("Cannot decompress blob: not a zstd frame", { cause });
+}
