@@ -4,7 +4,7 @@ import { fsyncSync, writeSync } from "node:fs";
 import { crc32 } from "node:zlib";
 import { toHex } from "../../bytes.ts";
 import { filterAdd, filterBlock, filterBlockBytes, filterBlockCount, Probe } from "./filter.ts";
-import { prefixBytes, readKey, recordBaseCount, recordBytes, writeU32 } from "./record.ts";
+import { prefixBytes, recordBaseCount, recordBytes, writeU32 } from "./record.ts";
 import {
   bucketHeaderBytes,
   bucketOf,
