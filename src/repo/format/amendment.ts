@@ -14,7 +14,7 @@ export interface SettingsChange {
   readonly deltaDepth?: number;
 }
 
-/** What the writer signed with a higher sequence, or in sessions begun later, does not count. */
+/** The writer's snapshots with a higher sequence do not count. */
 export interface WriterRemoved {
   readonly type: "writer-removed";
   readonly writer: string;

@@ -38,7 +38,7 @@ export interface Census {
   readonly clock: string;
   /** The collector's session. */
   readonly session: string;
-  /** All packs that LIST data/ named, 32 bytes each, sorted. */
+  /** All packs in data/, listed before the sessions; 32 bytes each, sorted. */
   readonly dataListing: Uint8Array;
   readonly sessionsSeen: readonly SessionSeen[];
 }

@@ -33,7 +33,7 @@ export interface Mark {
   readonly supersedes?: readonly string[];
 }
 
-/** Written before the last list of snapshots: from here on these sessions cannot commit unseen (R6). */
+/** Written before the last list of snapshots: a snapshot of these sessions needs every verdict's word (R6). */
 export interface Fence {
   readonly record: "fence";
   /** Name of the mark's object. */

@@ -13,7 +13,7 @@ export interface Verdict {
   readonly time: string;
   /** The collector's session. */
   readonly session: string;
-  /** A fenced session's snapshot exists only if it is one of these (R6). */
+  /** A fenced session's snapshot exists only if every verdict on the mark names it here (R6). */
   readonly seenSnapshots: readonly string[];
   readonly swept: boolean;
 }
