@@ -38,7 +38,7 @@ const savingBytesLeast = 64;
 /** A delta must be this much smaller than the plain form: it makes every reader fetch its bases. */
 const deltaShareMost = 0.7;
 /** A delta this small against the content is kept without trying the plain form. */
-const deltaShareSure = 0.35;
+const deltaShareSure = 0.125;
 
 export class FormChooser {
   readonly #engine: ZstdEngine;
