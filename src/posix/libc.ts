@@ -5,7 +5,7 @@
  * Where koffi or a symbol of libc does not load, the call throws ENOSYS and `posixCalls()` names it, so
  * that a run can say what it cannot keep.
  *
- * Variadic functions (openat, ioctl) are declared with the arguments they are called with: on Linux the
+ * Variadic functions (fcntl, ioctl, openat) are declared with the arguments they are called with: on Linux the
  * calling conventions of x64, arm64 and riscv64 pass integers and pointers the same way in both.
  * All pointers are buffers that outlive the call; off_t and time_t have 64 bits on these systems.
  */
@@ -18,6 +18,7 @@ import { PosixError } from "./posix-error.ts";
 const prototypes = {
   fallocate: "int fallocate(int fd, int mode, int64_t offset, int64_t length)",
   fchownat: "int fchownat(int dir, const void *name, uint32_t uid, uint32_t gid, int flags)",
+  fcntl: "int fcntl(int fd, int command, void *argument)",
   getgrgid_r: "int getgrgid_r(uint32_t gid, void *group, void *text, size_t size, void *result)",
   getgrnam_r:
     "int getgrnam_r(const void *name, void *group, void *text, size_t size, void *result)",

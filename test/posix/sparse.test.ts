@@ -97,8 +97,8 @@ describe("holes of files", () => {
   });
 });
 
-it("a block device says its size, is all data, and can be made zero", (context) => {
-  withLoopDevice(context, 3 * mib + 512 * 3, (path) => {
+it("a block device says its size, is all data, and can be made zero", async (context) => {
+  await withLoopDevice(context, 3 * mib + 512 * 3, (path) => {
     const fd = openSync(path, "r+");
     expect(blockDeviceSize(fd)).toBe(3 * mib + 512 * 3);
     expect(seekData(fd, 4096)).toBe(4096);

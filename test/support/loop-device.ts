@@ -9,11 +9,11 @@ import type { TestContext } from "vitest";
  * Runs `use` with a loop device's path. Where there can be none the test is skipped and the reason shown;
  * with CI set, it fails.
  */
-export function withLoopDevice(
+export async function withLoopDevice(
   context: TestContext,
   sizeBytes: number,
-  use: (path: string) => void,
-): void {
+  use: (path: string) => void | Promise<void>,
+): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), "ashlar-loop-"));
   try {
     const backing = join(folder, "backing");
@@ -21,7 +21,7 @@ export function withLoopDevice(
     truncateSync(backing, sizeBytes);
     const path = attach(context, backing);
     try {
-      use(path);
+      await use(path);
     } finally {
       execFileSync("losetup", ["--detach", path]);
     }

@@ -1,0 +1,14 @@
+/**
+ * Disk images: telling them from other files, reading them by segments without touching their holes, and
+ * writing them back, sparse, into files and block devices.
+ *
+ * Bytes are read and written by others through the descriptor (`fd`), with positions of their own.
+ */
+export { classifyImage } from "./classify-image.ts";
+export type { ImageClass } from "./classify-image.ts";
+export { ImageSource, openImageSource } from "./image-source.ts";
+export type { ImageIdentity } from "./image-source.ts";
+export type { ImageSegment } from "./segments.ts";
+export { ImageTarget } from "./image-target.ts";
+export { openImageTarget } from "./open-target.ts";
+export type { ImageTargetOptions } from "./open-target.ts";
