@@ -2,7 +2,8 @@
  * The folder of run files, shared by every process that opens the repository with this cache.
  *
  * Run files never change; `manifest` says which count and is replaced as a whole. Two processes that
- * write it at once may lose one's runs: those objects are then fetched again. A folder that cannot be
+ * write it at once may lose one's runs from it: a manifest that names missing files is mended with
+ * all run files there are, and what is then still missing is fetched again. A folder that cannot be
  * used gives way to a private one in the temporary folder, which is deleted at the end.
  */
 import {
@@ -100,7 +101,7 @@ export class CacheFolder {
       if (errorCode(error) !== "ENOENT")
         this.#onNote(`Cannot read the index cache's manifest in ${this.path}: ${String(error)}`);
     }
-    return { runs: this.#runFiles(), protocol: {} };
+    return { runs: this.runFiles(), protocol: {} };
   }
 
   /**
@@ -153,6 +154,7 @@ export class CacheFolder {
         closeSync(fd);
       }
       renameSync(path, join(this.path, manifestName));
+      for (const name of removed) rmSync(join(this.path, name), { force: true });
       this.#deleteOrphans(runs);
       return true;
     } catch (error) {
@@ -214,7 +216,8 @@ export class CacheFolder {
     this.#privatePaths.push(this.path);
   }
 
-  #runFiles(): string[] {
+  /** All runs in the folder, whether the manifest names them or not: they are facts all the same. */
+  runFiles(): string[] {
     try {
       return readdirSync(this.path).filter((name) => runFileName.test(name));
     } catch {

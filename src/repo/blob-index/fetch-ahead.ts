@@ -1,7 +1,7 @@
 /** Runs a few requests ahead of the one whose answer is being used, bounded by count and by bytes. */
 
 const inFlightMax = 4;
-const inFlightBytesMax = 32 * 1024 * 1024;
+const inFlightBytesMax = 16 * 1024 * 1024;
 
 /** Answers in order; when the consumer stops, what is in flight is waited for and dropped. */
 export async function* fetchAhead<T extends { readonly size: number }, R>(

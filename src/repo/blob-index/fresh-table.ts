@@ -5,8 +5,8 @@
  */
 import type { IndexedPack } from "../format/index.ts";
 import { blobOffsets } from "./pack-facts.ts";
-import type { Probe } from "./filter.ts";
-import { compareIds, idBytes, noPack, readU32 } from "./record.ts";
+import { Probe } from "./filter.ts";
+import { classBit, compareIds, idBytes, noPack, readU32 } from "./record.ts";
 
 const capacityMin = 1024;
 /** Slots follow from these bytes of an id: within its 8-byte prefix, so that prefixes are found too. */
@@ -21,6 +21,7 @@ export class FreshTable {
   /** Entries, pending ones too. */
   count = 0;
   readonly #packs = new Map<number, FreshPack>();
+  readonly #probe = new Probe();
   #ids = new Uint8Array(capacityMin * idBytes);
   #classes = new Uint8Array(capacityMin);
   #entryPacks = new Uint32Array(capacityMin);
@@ -33,14 +34,14 @@ export class FreshTable {
    * `slotAfter` gives where to go on.
    */
   findSlot(
-    classBit: number,
+    bit: number,
     probe: Probe,
     length: number = idBytes,
     from: number = this.#firstSlot(probe),
   ): number {
     for (let slot = from; this.#slots[slot] !== 0; slot = this.slotAfter(slot)) {
       const entry = this.#slots[slot]! - 1;
-      if (this.#classes[entry] !== classBit) continue;
+      if (this.#classes[entry] !== bit) continue;
       if (compareIds(this.#ids, entry * idBytes, probe.ids, probe.at, length) === 0) return slot;
     }
     return -1;
@@ -69,17 +70,23 @@ export class FreshTable {
     return this.#packs.get(number)!;
   }
 
-  addPending(classBit: number, ids: Uint8Array, at: number): void {
-    this.#insert(classBit, ids, at, noPack, 0);
+  /** Numbers of the packs it holds. */
+  packNumbers(): IterableIterator<number> {
+    return this.#packs.keys();
   }
 
-  addPack(number: number, pack: IndexedPack, classBit: number, probe: Probe): void {
+  addPending(bit: number, ids: Uint8Array, at: number): void {
+    this.#insert(bit, ids, at, noPack, 0);
+  }
+
+  addPack(number: number, pack: IndexedPack): void {
     if (this.#packs.has(number)) return;
+    const bit = classBit(pack.cls);
     this.#packs.set(number, { pack, offsets: blobOffsets(pack) });
     for (let ordinal = 0; ordinal < pack.count; ordinal++) {
       const at = ordinal * idBytes;
-      const pending = this.#findPending(classBit, probe.set(pack.ids, at));
-      if (pending === -1) this.#insert(classBit, pack.ids, at, number, ordinal);
+      const pending = this.#findPending(bit, this.#probe.set(pack.ids, at));
+      if (pending === -1) this.#insert(bit, pack.ids, at, number, ordinal);
       else {
         const entry = this.#slots[pending]! - 1;
         this.#entryPacks[entry] = number;
@@ -107,18 +114,18 @@ export class FreshTable {
     }
   }
 
-  #findPending(classBit: number, probe: Probe): number {
-    let slot = this.findSlot(classBit, probe);
+  #findPending(bit: number, probe: Probe): number {
+    let slot = this.findSlot(bit, probe);
     while (slot !== -1 && this.packAt(slot) !== noPack)
-      slot = this.findSlot(classBit, probe, idBytes, this.slotAfter(slot));
+      slot = this.findSlot(bit, probe, idBytes, this.slotAfter(slot));
     return slot;
   }
 
-  #insert(classBit: number, ids: Uint8Array, at: number, pack: number, ordinal: number): void {
+  #insert(bit: number, ids: Uint8Array, at: number, pack: number, ordinal: number): void {
     if (this.count === this.#classes.length) this.#grow();
     const entry = this.count++;
     this.#ids.set(ids.subarray(at, at + idBytes), entry * idBytes);
-    this.#classes[entry] = classBit;
+    this.#classes[entry] = bit;
     this.#entryPacks[entry] = pack;
     this.#ordinals[entry] = ordinal;
     this.#link(entry);

@@ -10,7 +10,8 @@ import {
 } from "../../crypto/index.ts";
 import type { Storage } from "../../storage/index.ts";
 import { encodeIndexObject, type IndexedPack, type IndexObject } from "../format/index.ts";
-import type { BlobIndex, IndexObjectInfo } from "./blob-index.ts";
+import type { BlobIndex } from "./blob-index.ts";
+import type { IndexObjectInfo } from "./index-intake.ts";
 import { mergeIndexObjects, planMerges, splitPacks } from "./merge-plan.ts";
 import { packClaim } from "./run-batch.ts";
 

@@ -81,15 +81,10 @@ export class RunSet {
       )) {
         if (!this.#added.includes(open.run.fileName)) this.#close(open);
       }
-      const lost = [...wanted].filter(
-        (name) => !this.#has(name) && !this.#tryOpen(join(folder.path, name), name),
-      );
+      const lost = [...wanted].filter((name) => !this.#tryOpenShared(name));
       if (lost.length === 0) break;
       if (round === openRoundsMax) {
-        for (const name of lost) this.#removed.add(name);
-        this.#options.onNote(
-          `Parts of the index cache in ${folder.path} are missing or damaged; they are fetched again`,
-        );
+        this.#replaceLost(lost);
         break;
       }
       manifest = folder.readManifest();
@@ -228,6 +223,25 @@ export class RunSet {
       if (error instanceof CacheDamage) return false;
       throw error;
     }
+  }
+
+  #tryOpenShared(fileName: string): boolean {
+    return (
+      this.#has(fileName) || this.#tryOpen(join(this.#options.folder.path, fileName), fileName)
+    );
+  }
+
+  /** Runs that the manifest names cannot be opened: perhaps others, that a racing process left out of it, hold the same. */
+  #replaceLost(lost: readonly string[]): void {
+    const { folder, onNote } = this.#options;
+    for (const name of lost) this.#removed.add(name);
+    for (const name of folder.runFiles()) {
+      if (this.#has(name) || this.#removed.has(name) || !this.#tryOpenShared(name)) continue;
+      this.#added.push(name);
+    }
+    onNote(
+      `Parts of the index cache in ${folder.path} are missing or damaged; they are made again`,
+    );
   }
 
   /** Lets go of a run for good. */

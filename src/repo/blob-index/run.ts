@@ -117,14 +117,12 @@ export class Run {
         low = middle + 1;
       else high = middle;
     }
-    return this.matches(low, probe, length) ? low : -1;
+    return this.#matches(low, probe, length) ? low : -1;
   }
 
-  matches(record: number, probe: Probe, length: number = idBytes): boolean {
-    return (
-      record < this.recordCount &&
-      compareIds(this.bucket, recordAt(record), probe.ids, probe.at, length) === 0
-    );
+  /** The record after a found one, if it is the probe's too; else -1. */
+  next(record: number, probe: Probe, length: number = idBytes): number {
+    return this.#matches(record + 1, probe, length) ? record + 1 : -1;
   }
 
   /** The process-wide number of a record's pack, or `noPack` when the record does not count. */
@@ -171,6 +169,13 @@ export class Run {
 
   close(): void {
     closeSync(this.#fd);
+  }
+
+  #matches(record: number, probe: Probe, length: number): boolean {
+    return (
+      record < this.recordCount &&
+      compareIds(this.bucket, recordAt(record), probe.ids, probe.at, length) === 0
+    );
   }
 
   /** Bytes from the buckets' beginning; the fan-out table counts in eights. */

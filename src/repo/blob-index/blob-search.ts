@@ -1,0 +1,90 @@
+/** Looks ids up in what this process stored and in the runs; never throws, never waits. */
+import type { BlobClass } from "../format/index.ts";
+import { Probe } from "./filter.ts";
+import type { FreshTable } from "./fresh-table.ts";
+import { freshLocation, runLocation, type BlobLocation } from "./location.ts";
+import { classBit, idBytes, noPack, recordClassBit } from "./record.ts";
+import type { RunSet } from "./run-set.ts";
+import { recordAt, type Run } from "./run.ts";
+
+export class BlobSearch {
+  readonly #fresh: FreshTable;
+  readonly #runs: RunSet;
+  readonly #isUsable: (pack: number) => boolean;
+  readonly #probe = new Probe();
+
+  constructor(fresh: FreshTable, runs: RunSet, isUsable: (pack: number) => boolean) {
+    this.#fresh = fresh;
+    this.#runs = runs;
+    this.#isUsable = isUsable;
+  }
+
+  has(cls: BlobClass, ids: Uint8Array, at: number): boolean {
+    const bit = classBit(cls);
+    const probe = this.#probe.set(ids, at);
+    for (
+      let slot = this.#fresh.findSlot(bit, probe);
+      slot !== -1;
+      slot = this.#nextSlot(bit, slot)
+    ) {
+      if (this.#isStored(this.#fresh.packAt(slot))) return true;
+    }
+    for (const run of this.#runs.runs) {
+      for (let record = run.find(probe); record !== -1; record = run.next(record, probe)) {
+        if (this.#isStored(packOf(run, record, bit))) return true;
+      }
+    }
+    return false;
+  }
+
+  isPending(cls: BlobClass, ids: Uint8Array, at: number): boolean {
+    const bit = classBit(cls);
+    const probe = this.#probe.set(ids, at);
+    for (
+      let slot = this.#fresh.findSlot(bit, probe);
+      slot !== -1;
+      slot = this.#nextSlot(bit, slot)
+    ) {
+      if (this.#fresh.packAt(slot) === noPack) return true;
+    }
+    return false;
+  }
+
+  /** Every usable place of an id, or of all ids that begin with `length` (8) bytes. */
+  all(cls: BlobClass, ids: Uint8Array, at: number, length: number): BlobLocation[] {
+    const bit = classBit(cls);
+    const probe = this.#probe.set(ids, at);
+    const found: BlobLocation[] = [];
+    for (
+      let slot = this.#fresh.findSlot(bit, probe, length);
+      slot !== -1;
+      slot = this.#nextSlot(bit, slot, length)
+    ) {
+      if (this.#isStored(this.#fresh.packAt(slot))) found.push(freshLocation(this.#fresh, slot));
+    }
+    for (const run of this.#runs.runs) {
+      for (
+        let record = run.find(probe, length);
+        record !== -1;
+        record = run.next(record, probe, length)
+      ) {
+        const pack = packOf(run, record, bit);
+        if (this.#isStored(pack)) found.push(runLocation(run, record, pack));
+      }
+    }
+    return found;
+  }
+
+  #isStored(pack: number): boolean {
+    return pack !== noPack && this.#isUsable(pack);
+  }
+
+  #nextSlot(bit: number, slot: number, length: number = idBytes): number {
+    return this.#fresh.findSlot(bit, this.#probe, length, this.#fresh.slotAfter(slot));
+  }
+}
+
+/** The pack of a record of this class, or `noPack` for one that does not count. */
+function packOf(run: Run, record: number, bit: number): number {
+  return recordClassBit(run.bucket, recordAt(record)) === bit ? run.packOf(record) : noPack;
+}
