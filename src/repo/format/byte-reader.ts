@@ -9,6 +9,7 @@ export class ByteReader {
   readonly #view: DataView;
   readonly #what: string;
   #at = 0;
+  #end: number;
 
   /** @param what  the object's kind, for messages ("directory node") */
   constructor(bytes: Uint8Array, what: string) {
@@ -16,6 +17,7 @@ export class ByteReader {
     this.#bytes = new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     this.#what = what;
+    this.#end = bytes.length;
   }
 
   get offset(): number {
@@ -23,7 +25,7 @@ export class ByteReader {
   }
 
   get remaining(): number {
-    return this.#bytes.length - this.#at;
+    return this.#end - this.#at;
   }
 
   fail(state: string): never {
@@ -79,6 +81,17 @@ export class ByteReader {
   bytes(length: number): Uint8Array {
     const at = this.#take(length);
     return this.#bytes.subarray(at, at + length);
+  }
+
+  skip(length: number): void {
+    this.#take(length);
+  }
+
+  /** From here on only these bytes are read; they were measured before. */
+  section(start: number, end: number): this {
+    this.#at = start;
+    this.#end = end;
+    return this;
   }
 
   /** All that is left: a view. */

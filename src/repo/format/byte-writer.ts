@@ -62,9 +62,15 @@ export class ByteWriter {
     return this;
   }
 
-  /** The bytes written, in memory of their own; the writer must not be used again. */
+  /** The bytes written, in memory of their own. */
   finish(): Uint8Array {
     return this.#bytes.slice(0, this.#length);
+  }
+
+  /** Forgets what was written and keeps the memory. */
+  reset(): this {
+    this.#length = 0;
+    return this;
   }
 
   /** Reserves bytes; `#bytes` and `#view` may be others afterwards, so it stands on a line of its own. */

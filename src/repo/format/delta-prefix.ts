@@ -40,7 +40,7 @@ const blockCountMax = blobPlainBytesMax / blockBytes;
 /** Content that begins with zstd's dictionary magic would else be taken for a trained dictionary (R19). */
 const dictionaryStart = new Uint8Array(8);
 
-export function deltaPrefixBytes(baseCount: number): number {
+function deltaPrefixBytes(baseCount: number): number {
   return 1 + baseCount * baseRecordBytes;
 }
 

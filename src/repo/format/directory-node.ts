@@ -11,6 +11,7 @@ import { assert } from "../../errors.ts";
 import { nameFromBytes, nameToBytes } from "../../names.ts";
 import { ByteReader } from "./byte-reader.ts";
 import { ByteWriter } from "./byte-writer.ts";
+import { FieldReader, FieldWriter } from "./entry-fields.ts";
 import { encodeEntry, nameFault, readEntry, type DirectoryEntry } from "./entry.ts";
 import { directoryPageBytes, fileNameBytesMax, idBytes } from "./limits.ts";
 import { expectNodeType, nodeTypes } from "./node-type.ts";
@@ -71,10 +72,11 @@ export function encodeDirectory(entries: readonly DirectoryEntry[]): readonly En
 }
 
 function sorted(entries: readonly DirectoryEntry[]): EncodedEntry[] {
+  const fields = new FieldWriter();
   const all = entries.map((entry) => ({
     entry,
     name: nameToBytes(entry.name),
-    bytes: encodeEntry(entry),
+    bytes: encodeEntry(entry, fields),
   }));
   all.sort((a, b) => a.name.compare(b.name));
   for (let n = 1; n < all.length; n++) {
@@ -122,10 +124,11 @@ function join(entries: readonly EncodedEntry[]): Uint8Array {
 export function decodeDirectoryNode(bytes: Uint8Array): DirectoryNode {
   const reader = new ByteReader(bytes, "directory node");
   expectNodeType(reader, "directory");
+  const fields = new FieldReader(bytes);
   const count = reader.counted(reader.u32(), entryBytesMin);
   const entries: DirectoryEntry[] = [];
   for (let before: Uint8Array | undefined; entries.length < count;) {
-    const { entry, nameBytes } = readEntry(reader);
+    const { entry, nameBytes } = readEntry(reader, fields);
     const isSorted = before === undefined || Buffer.compare(before, nameBytes) < 0;
     reader.check(isSorted, "its names are not sorted");
     entries.push(entry);

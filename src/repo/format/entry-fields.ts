@@ -11,64 +11,100 @@ import { ByteWriter } from "./byte-writer.ts";
 const knownTagMax = 21;
 const ignorableTagMin = 128;
 
+/** Writes fields into memory that serves one entry after another. */
 export class FieldWriter {
-  readonly #writer = new ByteWriter(512);
+  readonly #writer = new ByteWriter(1024);
+
+  /** Begins the next entry. */
+  reset(): void {
+    this.#writer.reset();
+  }
 
   put(tag: number, value: Uint8Array): void {
     this.#writer.u8(tag).varint(value.length).bytes(value);
   }
 
-  number(tag: number, value: number, write: (writer: ByteWriter, value: number) => unknown): void {
-    if (value === 0) return;
-    const writer = new ByteWriter(10);
-    write(writer, value);
-    this.put(tag, writer.finish());
+  u16(tag: number, value: number): void {
+    if (value !== 0) this.#writer.u8(tag).u8(2).u16(value);
   }
 
   varint(tag: number, value: number): void {
-    this.number(tag, value, (writer, number) => writer.varint(number));
+    if (value !== 0) this.#writer.u8(tag).u8(varintBytes(value)).varint(value);
   }
 
-  big(tag: number, value: bigint, isSigned: boolean): void {
-    if (value === 0n) return;
-    const writer = new ByteWriter(8);
-    this.put(tag, (isSigned ? writer.i64(value) : writer.u64(value)).finish());
+  i64(tag: number, value: bigint): void {
+    if (value !== 0n) this.#writer.u8(tag).u8(8).i64(value);
+  }
+
+  u64(tag: number, value: bigint): void {
+    if (value !== 0n) this.#writer.u8(tag).u8(8).u64(value);
   }
 
   text(tag: number, value: string): void {
     if (value !== "") this.put(tag, nameToBytes(value));
   }
 
-  finish(): Uint8Array {
-    return this.#writer.finish();
+  /** The entry's record: its length, then its fields. */
+  record(): Uint8Array {
+    const fields = this.#writer.finish();
+    return new ByteWriter(fields.length + 4).varint(fields.length).bytes(fields).finish();
   }
 }
 
-export class FieldReader {
-  readonly #reader: ByteReader;
-  readonly #fields = new Map<number, ByteReader>();
+function varintBytes(value: number): number {
+  let count = 1;
+  for (let rest = value; rest >= 128; rest /= 128) count++;
+  return count;
+}
 
-  constructor(reader: ByteReader) {
-    this.#reader = reader;
-    for (let before = 0; reader.remaining > 0;) {
+/**
+ * Reads the fields of one entry after another. What `find` and `need` return is one reader, moved:
+ * it is read before the next call.
+ */
+export class FieldReader {
+  readonly #values: ByteReader;
+  readonly #starts = new Uint32Array(knownTagMax + 1);
+  /** 0 where the entry has no such field. */
+  readonly #ends = new Uint32Array(knownTagMax + 1);
+
+  /** @param node  the bytes that `load`'s reader reads */
+  constructor(node: Uint8Array) {
+    this.#values = new ByteReader(node, "directory entry");
+  }
+
+  /** Takes the next entry from `reader`. */
+  load(reader: ByteReader): void {
+    const length = reader.varint();
+    reader.check(length <= reader.remaining, "an entry is longer than the node");
+    const end = reader.offset + length;
+    this.#ends.fill(0);
+    for (let before = 0; reader.offset < end;) {
       const tag = reader.u8();
-      reader.check(tag > before, "its fields are not sorted");
+      reader.check(tag > before, "an entry's fields are not sorted");
       if (tag > knownTagMax && tag < ignorableTagMin) refuseTag(tag);
-      this.#fields.set(tag, new ByteReader(reader.bytes(reader.varint()), `field ${tag}`));
+      const fieldLength = reader.varint();
+      const start = reader.offset;
+      reader.skip(fieldLength);
+      if (tag <= knownTagMax) {
+        this.#starts[tag] = start;
+        this.#ends[tag] = reader.offset;
+      }
       before = tag;
     }
+    reader.check(reader.offset === end, "a field is longer than its entry");
   }
 
   fail(state: string): never {
-    this.#reader.fail(state);
+    this.#values.fail(state);
   }
 
   find(tag: number): ByteReader | undefined {
-    return this.#fields.get(tag);
+    const end = this.#ends[tag]!;
+    return end === 0 ? undefined : this.#values.section(this.#starts[tag]!, end);
   }
 
   need(tag: number): ByteReader {
-    return this.#fields.get(tag) ?? this.fail(`field ${tag} is missing`);
+    return this.find(tag) ?? this.fail(`field ${tag} is missing`);
   }
 
   number(tag: number, read: (value: ByteReader) => number): number {
@@ -77,8 +113,8 @@ export class FieldReader {
     return value ?? 0;
   }
 
-  big(tag: number, isSigned: boolean): bigint {
-    const value = this.find(tag)?.whole((field) => (isSigned ? field.i64() : field.u64()));
+  big(tag: number, read: (value: ByteReader) => bigint): bigint {
+    const value = this.find(tag)?.whole(read);
     if (value === 0n) this.fail(`field ${tag} is 0`);
     return value ?? 0n;
   }

@@ -20,9 +20,9 @@
 import { assert } from "../../errors.ts";
 import type { ExtendedAttribute, FileMetadata, FileType } from "../../file-metadata.ts";
 import { nameFromBytes, nameToBytes } from "../../names.ts";
-import { ByteReader } from "./byte-reader.ts";
+import type { ByteReader } from "./byte-reader.ts";
 import { ByteWriter } from "./byte-writer.ts";
-import { FieldReader, FieldWriter } from "./entry-fields.ts";
+import type { FieldReader, FieldWriter } from "./entry-fields.ts";
 import { readChunk, writeChunk, type Chunk, type EntryContent } from "./file-content.ts";
 import {
   fileNameBytesMax,
@@ -82,14 +82,11 @@ export function nameFault(name: Uint8Array): string | undefined {
   return isDots ? "is . or .." : undefined;
 }
 
-/** The entry's record, its length before it. */
-export function encodeEntry(entry: DirectoryEntry): Uint8Array {
-  const fields = encodeFields(entry);
-  return new ByteWriter(fields.length + 8).varint(fields.length).bytes(fields).finish();
-}
-
-function encodeFields({ name, metadata, content }: DirectoryEntry): Uint8Array {
-  const fields = new FieldWriter();
+/** The entry's record, its length before it.
+ * @param fields  scratch, the same for a whole directory */
+export function encodeEntry(entry: DirectoryEntry, fields: FieldWriter): Uint8Array {
+  const { name, metadata, content } = entry;
+  fields.reset();
   const nameBytes = nameToBytes(name);
   const wrongName = nameFault(nameBytes);
   assert(wrongName === undefined, `an entry's name ${wrongName}`);
@@ -98,17 +95,17 @@ function encodeFields({ name, metadata, content }: DirectoryEntry): Uint8Array {
   fields.put(tag.name, nameBytes);
   fields.put(tag.type, Uint8Array.of(fileTypes.indexOf(metadata.type)));
   assert(metadata.mode <= 0xfff, "a mode has more than 12 bits");
-  fields.number(tag.mode, metadata.mode, (writer, value) => writer.u16(value));
+  fields.u16(tag.mode, metadata.mode);
   fields.varint(tag.uid, metadata.uid);
   fields.varint(tag.gid, metadata.gid);
   fields.text(tag.user, metadata.user);
   fields.text(tag.group, metadata.group);
-  fields.big(tag.mtime, metadata.mtimeNs, true);
-  fields.big(tag.atime, metadata.atimeNs, true);
-  fields.big(tag.ctime, metadata.ctimeNs, true);
+  fields.i64(tag.mtime, metadata.mtimeNs);
+  fields.i64(tag.atime, metadata.atimeNs);
+  fields.i64(tag.ctime, metadata.ctimeNs);
   fields.varint(tag.size, metadata.size);
-  fields.big(tag.inode, metadata.inode, false);
-  fields.big(tag.deviceId, metadata.deviceId, false);
+  fields.u64(tag.inode, metadata.inode);
+  fields.u64(tag.deviceId, metadata.deviceId);
   fields.varint(tag.links, metadata.links);
   const { rdev, linkTarget } = metadata;
   if (rdev !== undefined) {
@@ -121,7 +118,7 @@ function encodeFields({ name, metadata, content }: DirectoryEntry): Uint8Array {
   }
   if (metadata.xattrs.length > 0) fields.put(tag.xattrs, encodeXattrs(metadata.xattrs));
   if (content !== undefined) putContent(fields, content);
-  return fields.finish();
+  return fields.record();
 }
 
 function encodeXattrs(xattrs: readonly ExtendedAttribute[]): Uint8Array {
@@ -166,8 +163,11 @@ function checkedId(id: Uint8Array): Uint8Array {
 }
 
 /** Reads one entry; `name` is beside it as bytes, for the order. The result may hold views into what is read. */
-export function readEntry(reader: ByteReader): { entry: DirectoryEntry; nameBytes: Uint8Array } {
-  const fields = new FieldReader(new ByteReader(reader.bytes(reader.varint()), "directory entry"));
+export function readEntry(
+  reader: ByteReader,
+  fields: FieldReader,
+): { entry: DirectoryEntry; nameBytes: Uint8Array } {
+  fields.load(reader);
   const nameBytes = fields.need(tag.name).rest();
   const wrongName = nameFault(nameBytes);
   if (wrongName !== undefined) fields.fail(`its name ${wrongName}`);
@@ -182,6 +182,10 @@ export function readEntry(reader: ByteReader): { entry: DirectoryEntry; nameByte
   };
 }
 
+const readVarint = (value: ByteReader): number => value.varint();
+const readI64 = (value: ByteReader): bigint => value.i64();
+const readU64 = (value: ByteReader): bigint => value.u64();
+
 function readMetadata(fields: FieldReader): FileMetadata {
   const type = fileTypes[fields.need(tag.type).whole((value) => value.u8())];
   if (type === undefined) fields.fail("its type is not known");
@@ -195,17 +199,17 @@ function readMetadata(fields: FieldReader): FileMetadata {
   return {
     type,
     mode,
-    uid: fields.number(tag.uid, (value) => value.varint()),
-    gid: fields.number(tag.gid, (value) => value.varint()),
+    uid: fields.number(tag.uid, readVarint),
+    gid: fields.number(tag.gid, readVarint),
     user: fields.text(tag.user),
     group: fields.text(tag.group),
-    mtimeNs: fields.big(tag.mtime, true),
-    atimeNs: fields.big(tag.atime, true),
-    ctimeNs: fields.big(tag.ctime, true),
-    size: fields.number(tag.size, (value) => value.varint()),
-    inode: fields.big(tag.inode, false),
-    deviceId: fields.big(tag.deviceId, false),
-    links: fields.number(tag.links, (value) => value.varint()),
+    mtimeNs: fields.big(tag.mtime, readI64),
+    atimeNs: fields.big(tag.atime, readI64),
+    ctimeNs: fields.big(tag.ctime, readI64),
+    size: fields.number(tag.size, readVarint),
+    inode: fields.big(tag.inode, readU64),
+    deviceId: fields.big(tag.deviceId, readU64),
+    links: fields.number(tag.links, readVarint),
     ...(rdev === undefined ? {} : { rdev }),
     ...(target === undefined ? {} : { linkTarget: nameFromBytes(target) }),
     xattrs: readXattrs(fields),

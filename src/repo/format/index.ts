@@ -30,7 +30,6 @@ export {
 } from "./pack-footer.ts";
 export {
   decodeDelta,
-  deltaPrefixBytes,
   dictionaryOf,
   encodeDeltaPrefix,
   sliceOf,
