@@ -26,3 +26,11 @@ export {
   type PolicyDecision,
   type SnapshotGroup,
 } from "./forget-policy.ts";
+export { backup } from "./backup/backup.ts";
+export type {
+  BackupHooks,
+  BackupOptions,
+  BackupProgress,
+  BackupSummary,
+  StreamInput,
+} from "./backup/options.ts";

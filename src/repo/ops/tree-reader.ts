@@ -37,6 +37,27 @@ export interface Piece {
   readonly id?: Uint8Array;
 }
 
+/** The root directory has no entry of its own: this stands for it where one is wanted. */
+export function rootEntry(node: Uint8Array): DirectoryEntry {
+  const metadata = {
+    type: "dir",
+    mode: 0,
+    uid: 0,
+    gid: 0,
+    user: "",
+    group: "",
+    mtimeNs: 0n,
+    atimeNs: 0n,
+    ctimeNs: 0n,
+    size: 0,
+    inode: 0n,
+    deviceId: 0n,
+    links: 1,
+    xattrs: [],
+  } as const;
+  return { name: "", metadata, content: { kind: "directory", node } };
+}
+
 /** Entries of a directory, in order of their names' bytes. */
 export async function* directoryEntries(
   source: NodeSource,

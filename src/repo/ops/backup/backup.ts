@@ -1,0 +1,347 @@
+/**
+ * A backup: session, index, parent, walk, packs, index objects, snapshot. The snapshot is the only
+ * commit; whatever stops the run before it leaves garbage, which the next run reuses or prune collects.
+ */
+import { resolve } from "node:path";
+import { lstatSync } from "node:fs";
+import { fromHex, toHex } from "../../../bytes.ts";
+import { FailedError } from "../../../errors.ts";
+import { nameToBytes } from "../../../names.ts";
+import type { BlobIndex } from "../../blob-index/index.ts";
+import { IndexWriter } from "../../blob-index/index.ts";
+import { BlobWriter } from "../../blobs/index.ts";
+import { type DirectoryContent, encodeSnapshot, type Snapshot } from "../../format/index.ts";
+import { loadProtocol, snapshotCounts } from "../protocol.ts";
+import type { Repository } from "../repository.ts";
+import { putRecord } from "../sealed-records.ts";
+import { Session } from "../sessions.ts";
+import { readableSnapshots, resolveSnapshot, type StoredSnapshot } from "../snapshots.ts";
+import type { NodeSource } from "../tree-reader.ts";
+import { LocalNodes } from "./local-nodes.ts";
+import { MeteredStorage } from "./metered-storage.ts";
+import type { BackupHooks, BackupOptions, BackupSummary } from "./options.ts";
+import { ParentDirectory } from "./parent.ts";
+import { backUpStream } from "./stream-backup.ts";
+import { StoredContent } from "./stored-content.ts";
+import { Tally } from "./tally.ts";
+import { backUpTree } from "./tree-backup.ts";
+import { WriterChain } from "./writer-chain.ts";
+
+const warningsKept = 100;
+
+/**
+ * @throws {FailedError} when nothing could be read at all, or the run was locked out by a collector;
+ *   what was left out otherwise is in the summary
+ */
+export async function backup(
+  repository: Repository,
+  options: BackupOptions,
+  hooks: BackupHooks = {},
+): Promise<BackupSummary> {
+  const run = new BackupRun(repository, options, hooks);
+  // A dry run writes nothing, not even a session: what it finds may be gone when it matters.
+  const session = options.dryRun === true ? undefined : await Session.start(repository, "writer");
+  try {
+    const summary = await run.execute(session);
+    await session?.end();
+    return summary;
+  } catch (error) {
+    await session?.abort();
+    throw error;
+  }
+}
+
+interface Parent {
+  readonly id: string;
+  readonly source: NodeSource;
+  readonly root: Uint8Array;
+}
+
+class BackupRun {
+  readonly #repository: Repository;
+  readonly #options: BackupOptions;
+  readonly #hooks: BackupHooks;
+  readonly #tally: Tally;
+  readonly #startedMs: number;
+  readonly #hostname: string;
+  readonly #paths: readonly string[];
+
+  constructor(repository: Repository, options: BackupOptions, hooks: BackupHooks) {
+    const { environment } = repository;
+    this.#repository = repository;
+    this.#options = options;
+    this.#hooks = hooks;
+    this.#tally = new Tally(hooks, expectedBytes(options));
+    this.#startedMs = environment.clock.elapsed();
+    this.#hostname = options.hostname ?? environment.hostname;
+    this.#paths = snapshotPaths(options);
+  }
+
+  async execute(session: Session | undefined): Promise<BackupSummary> {
+    const { storage, role } = this.#repository;
+    const chain = new WriterChain(this.#repository);
+    const fault = await chain.missingLast();
+    if (fault !== undefined) this.#tally.warn(fault);
+    const index = await this.#repository.index();
+    await index.restrictToListed(storage.list("data"));
+    using nodes = role === "backup" ? LocalNodes.open(this.#repository) : undefined;
+    const known = role === "full" ? await readableSnapshots(this.#repository) : [];
+    const parent = await this.#findParent(known, nodes);
+
+    const metered = new MeteredStorage(storage, { discard: session === undefined });
+    const indexWriter = this.#indexWriter(metered, session, index);
+    const writer = await this.#blobWriter(metered, indexWriter, index);
+    try {
+      const stored = new StoredContent(this.#repository, index, parent);
+      const root = await this.#store(writer, parent, nodes, stored);
+      await writer.flush();
+      if (session !== undefined) await indexWriter.mergeOwn(index);
+      const own = known.filter((snapshot) => snapshot.writer === this.#repository.writer.writerId);
+      const link = await chain.next(own);
+      const summary = this.#summary(writer, metered, parent);
+      const snapshot = this.#snapshot(root, link, parent, session, summary);
+      if (session === undefined) return { ...summary, snapshotId: undefined };
+      const id = await this.#commit(metered, session, snapshot);
+      await chain.remember(id, link.sequence);
+      await stored.remember(id);
+      await nodes?.commit(
+        { snapshot: id, tree: toHex(root.node), hostname: this.#hostname, paths: this.#paths },
+        root.node,
+      );
+      return { ...summary, snapshotId: id, bytesStored: metered.bytesPut };
+    } catch (error) {
+      await writer.abort(error instanceof Error ? error : new Error(String(error)));
+      throw error;
+    } finally {
+      await writer.close();
+    }
+  }
+
+  async #store(
+    writer: BlobWriter,
+    parent: Parent | undefined,
+    nodes: LocalNodes | undefined,
+    stored: StoredContent,
+  ): Promise<DirectoryContent> {
+    const { environment, settings } = this.#repository;
+    const storeTree = async (node: Uint8Array): Promise<Uint8Array> => {
+      const id = await writer.storeTree(node);
+      nodes?.add(id, node);
+      return id;
+    };
+    const { stream } = this.#options;
+    if (stream !== undefined)
+      return backUpStream({ writer, storeTree, tally: this.#tally, environment }, stream);
+    const { root, missing } = await backUpTree(
+      {
+        writer,
+        storeTree,
+        settings,
+        lanes: environment.lanes,
+        parent: parent === undefined ? undefined : this.#parentDirectory(parent),
+        isStored: (entry) => stored.holds(entry),
+        tally: this.#tally,
+        signal: this.#hooks.signal,
+      },
+      this.#options,
+    );
+    if (missing >= this.#options.paths.length) {
+      throw new FailedError("Cannot back up: none of the paths exists", {
+        hint: "Check the paths; nothing was stored",
+      });
+    }
+    return root;
+  }
+
+  #parentDirectory({ id, source, root }: Parent): ParentDirectory {
+    return new ParentDirectory(source, root, (error) => {
+      this.#tally.warn(
+        `Cannot compare with parent ${id.slice(0, 8)}: ${error.message}. What it held there is read again`,
+        false,
+      );
+    });
+  }
+
+  /** The newest snapshot of this host and these paths, or the one that was named. */
+  async #findParent(
+    known: readonly StoredSnapshot[],
+    nodes: LocalNodes | undefined,
+  ): Promise<Parent | undefined> {
+    const { parent: wanted } = this.#options;
+    if (this.#repository.role === "backup") {
+      const local = nodes?.parent;
+      const fits =
+        local !== undefined &&
+        (wanted === undefined ? this.#isSameSource(local) : local.snapshot.startsWith(wanted));
+      return fits ? { id: local.snapshot, source: nodes!, root: fromHex(local.tree) } : undefined;
+    }
+    const snapshot =
+      wanted === undefined
+        ? known.findLast((candidate) => this.#isSameSource(candidate))
+        : await resolveSnapshot(this.#repository, wanted);
+    if (snapshot === undefined) return undefined;
+    return {
+      id: snapshot.id,
+      source: await this.#repository.reader(),
+      root: fromHex(snapshot.tree),
+    };
+  }
+
+  #isSameSource(other: { readonly hostname: string; readonly paths: readonly string[] }): boolean {
+    const sorted = (paths: readonly string[]): string => JSON.stringify([...paths].sort());
+    return other.hostname === this.#hostname && sorted(other.paths) === sorted(this.#paths);
+  }
+
+  #indexWriter(
+    storage: MeteredStorage,
+    session: Session | undefined,
+    index: BlobIndex,
+  ): IndexWriter {
+    const { keys, id: repoId, writer, environment } = this.#repository;
+    return new IndexWriter({
+      storage,
+      keys,
+      repoId,
+      writer,
+      random: environment.random,
+      session: session === undefined ? undefined : fromHex(session.id),
+      clock: () => environment.clock.elapsed(),
+      // The cache must not learn of packs that a dry run only pretends to store.
+      index: session === undefined ? undefined : index,
+      signal: this.#hooks.signal,
+    });
+  }
+
+  #blobWriter(
+    storage: MeteredStorage,
+    indexWriter: IndexWriter,
+    index: BlobIndex,
+  ): Promise<BlobWriter> {
+    const { keys, id: repoId, settings, environment } = this.#repository;
+    return BlobWriter.open({
+      storage,
+      keys,
+      repoId,
+      index,
+      indexWriter,
+      settings,
+      random: environment.random,
+      clock: () => environment.clock.elapsed(),
+      lanes: environment.lanes,
+      level: this.#options.compression ?? "auto",
+      signal: this.#hooks.signal,
+    });
+  }
+
+  #summary(
+    writer: BlobWriter,
+    metered: MeteredStorage,
+    parent: Parent | undefined,
+  ): Omit<BackupSummary, "snapshotId"> {
+    const tally = this.#tally;
+    const { stats } = writer;
+    return {
+      parent: parent?.id,
+      filesNew: tally.filesNew,
+      filesChanged: tally.filesChanged,
+      filesUnmodified: tally.filesUnmodified,
+      bytesTotal: tally.bytesTotal,
+      bytesRead: stats.bytesRead,
+      bytesNew: stats.bytesNew,
+      bytesStored: metered.bytesPut,
+      chunksNew: stats.chunksNew,
+      chunksDelta: stats.chunksDelta,
+      durationSeconds: (this.#repository.environment.clock.elapsed() - this.#startedMs) / 1000,
+      warnings: tally.warnings,
+      isIncomplete: tally.isIncomplete,
+    };
+  }
+
+  #snapshot(
+    root: DirectoryContent,
+    link: { readonly sequence: number; readonly previous: string | undefined },
+    parent: Parent | undefined,
+    session: Session | undefined,
+    summary: Omit<BackupSummary, "snapshotId">,
+  ): Snapshot {
+    const { environment, writer } = this.#repository;
+    const { user } = environment;
+    return {
+      time: new Date(this.#options.timeMs ?? environment.clock.now()).toISOString(),
+      hostname: this.#hostname,
+      username: user.name,
+      uid: Math.max(0, user.uid),
+      gid: Math.max(0, user.gid),
+      paths: this.#paths,
+      tags: [...new Set(this.#options.tags ?? [])],
+      excludes: this.#options.excludes ?? [],
+      tree: toHex(root.node),
+      ...(parent === undefined ? {} : { parent: parent.id }),
+      writer: writer.writerId,
+      sequence: link.sequence,
+      ...(link.previous === undefined ? {} : { previous: link.previous }),
+      session: session?.id ?? toHex(new Uint8Array(16)),
+      tool: environment.tool,
+      warnings: { count: summary.warnings.length, first: summary.warnings.slice(0, warningsKept) },
+      summary: {
+        files_new: summary.filesNew,
+        files_changed: summary.filesChanged,
+        files_unmodified: summary.filesUnmodified,
+        bytes_total: summary.bytesTotal,
+        bytes_read: summary.bytesRead,
+        bytes_new: summary.bytesNew,
+        bytes_stored: summary.bytesStored,
+        chunks_new: summary.chunksNew,
+        chunks_delta: summary.chunksDelta,
+      },
+    };
+  }
+
+  /** Before and after: a collector may have given this session up meanwhile (R6). */
+  async #commit(storage: MeteredStorage, session: Session, snapshot: Snapshot): Promise<string> {
+    this.#hooks.signal?.throwIfAborted();
+    await session.refreshBeforeCommit();
+    const isFenced = async (): Promise<boolean> => {
+      const { fences } = await loadProtocol(this.#repository, ["mark"]);
+      return fences.some((fence) => fence.fenced.includes(session.id));
+    };
+    if (await isFenced()) throw lockedOut("nothing was committed");
+    const { id: repoId, keys, writer, environment } = this.#repository;
+    const id = await putRecord(
+      { storage, id: repoId, keys, writer, environment },
+      "snapshot",
+      encodeSnapshot(snapshot),
+    );
+    if (await isFenced()) {
+      const protocol = await loadProtocol(this.#repository, ["mark", "verdict"]);
+      const wasSeen = protocol.verdicts.some((verdict) => verdict.seenSnapshots.includes(id));
+      if (!wasSeen || !snapshotCounts(protocol, id, session.id))
+        throw lockedOut(`snapshot ${id.slice(0, 8)} may not count`);
+    }
+    return id;
+  }
+}
+
+function lockedOut(state: string): FailedError {
+  return new FailedError(`Cannot commit: a prune took this run for dead, and ${state}`, {
+    hint: "Run again: what was stored is kept and will not be sent again",
+  });
+}
+
+function snapshotPaths({ stream, paths, cwd }: BackupOptions): string[] {
+  return stream === undefined
+    ? paths.map((path) => resolve(cwd, path))
+    : [resolve("/", stream.filename)];
+}
+
+/** Known beforehand where files are named, as images mostly are. */
+function expectedBytes({ stream, paths, cwd }: BackupOptions): number | undefined {
+  if (stream !== undefined) return undefined;
+  let total = 0;
+  for (const path of paths) {
+    const stat = lstatSync(nameToBytes(resolve(cwd, path)), { throwIfNoEntry: false });
+    if (stat?.isFile() !== true) return undefined;
+    total += stat.size;
+  }
+  return total;
+}

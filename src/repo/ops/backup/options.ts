@@ -1,0 +1,72 @@
+/** What a backup is asked for, and what it answers. */
+import type { CompressionLevel } from "../../blobs/index.ts";
+
+/** Bytes that come from elsewhere, kept in the snapshot as one file. */
+export interface StreamInput {
+  /** Path in the snapshot. */
+  readonly filename: string;
+  readonly bytes: AsyncIterable<Uint8Array>;
+  /** Awaited after the last byte; throws when the bytes must not be trusted: then nothing is committed. */
+  readonly finished?: () => Promise<void>;
+}
+
+export interface BackupOptions {
+  readonly paths: readonly string[];
+  /** Absolute; what relative paths start from. */
+  readonly cwd: string;
+  readonly stream?: StreamInput | undefined;
+  readonly tags?: readonly string[] | undefined;
+  readonly hostname?: string | undefined;
+  /** Milliseconds since the epoch, instead of now. */
+  readonly timeMs?: number | undefined;
+  readonly excludes?: readonly string[] | undefined;
+  readonly oneFileSystem?: boolean | undefined;
+  /** Id of the snapshot to compare with; the newest of this host and these paths unless given. */
+  readonly parent?: string | undefined;
+  /** Read files whose size, times and inode have not changed, too. */
+  readonly force?: boolean | undefined;
+  /** Do everything but store. */
+  readonly dryRun?: boolean | undefined;
+  readonly compression?: CompressionLevel | undefined;
+  /** Patterns of what is a disk image, or is not, whatever it looks like. */
+  readonly images?: readonly string[] | undefined;
+  readonly noImages?: readonly string[] | undefined;
+}
+
+export interface BackupProgress {
+  readonly bytesDone: number;
+  /** Undefined where directories have to be walked to know. */
+  readonly bytesTotal: number | undefined;
+  readonly filesDone: number;
+  readonly current: string | undefined;
+}
+
+export interface BackupHooks {
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: ((progress: BackupProgress) => void) | undefined;
+  /** Something was left out, or may be a mixture of two states. */
+  readonly onWarning?: ((message: string) => void) | undefined;
+}
+
+export interface BackupSummary {
+  /** Undefined for a dry run. */
+  readonly snapshotId: string | undefined;
+  /** The snapshot it compared with; undefined: everything was read. */
+  readonly parent: string | undefined;
+  readonly filesNew: number;
+  readonly filesChanged: number;
+  readonly filesUnmodified: number;
+  /** Sizes of all files and images in the snapshot. */
+  readonly bytesTotal: number;
+  readonly bytesRead: number;
+  /** Plain bytes of new chunks. */
+  readonly bytesNew: number;
+  /** What the repository grew by. */
+  readonly bytesStored: number;
+  readonly chunksNew: number;
+  readonly chunksDelta: number;
+  readonly durationSeconds: number;
+  readonly warnings: readonly string[];
+  /** Some of what was asked for is not in the snapshot, or is not of one state: exit code 3. */
+  readonly isIncomplete: boolean;
+}

@@ -1,0 +1,43 @@
+/** What a run has done so far, and what it has to tell. */
+import type { BackupHooks } from "./options.ts";
+
+export class Tally {
+  filesNew = 0;
+  filesChanged = 0;
+  filesUnmodified = 0;
+  bytesTotal = 0;
+  bytesDone = 0;
+  isIncomplete = false;
+  readonly warnings: string[] = [];
+  readonly #hooks: BackupHooks;
+  readonly #expectedBytes: number | undefined;
+
+  constructor(hooks: BackupHooks, expectedBytes: number | undefined) {
+    this.#hooks = hooks;
+    this.#expectedBytes = expectedBytes;
+  }
+
+  /** @param isIncomplete  something is missing or may be a mixture: the run will end with exit code 3 */
+  warn(message: string, isIncomplete = true): void {
+    this.warnings.push(message);
+    this.isIncomplete ||= isIncomplete;
+    this.#hooks.onWarning?.(message);
+  }
+
+  advance(bytes: number, current?: string): void {
+    this.bytesDone += bytes;
+    this.#hooks.onProgress?.({
+      bytesDone: this.bytesDone,
+      bytesTotal: this.#expectedBytes,
+      filesDone: this.filesNew + this.filesChanged + this.filesUnmodified,
+      current,
+    });
+  }
+
+  count(state: "new" | "changed" | "unmodified", size: number): void {
+    if (state === "new") this.filesNew++;
+    else if (state === "changed") this.filesChanged++;
+    else this.filesUnmodified++;
+    this.bytesTotal += size;
+  }
+}

@@ -1,0 +1,292 @@
+/**
+ * From the walk's events to the snapshot's root: each directory is built when the walk leaves it, from
+ * entries that may still be on their way through the lanes.
+ */
+import { fstatSync, statSync } from "node:fs";
+import { resolve } from "node:path";
+import type { FileMetadata } from "../../../file-metadata.ts";
+import {
+  compilePatterns,
+  type FileProblem,
+  type PathMatcher,
+  plannedRoots,
+  type SourceFile,
+  walk,
+  type WalkEvent,
+} from "../../../files/index.ts";
+import { classifyImage, ImageSource, openImageSource } from "../../../image/index.ts";
+import { nameToBytes, printableName } from "../../../names.ts";
+import { statNs } from "../../../posix/index.ts";
+import type { BlobWriter } from "../../blobs/index.ts";
+import type {
+  DirectoryContent,
+  DirectoryEntry,
+  EntryContent,
+  Settings,
+} from "../../format/index.ts";
+import { type StoreTree, storeDirectory } from "../tree-writer.ts";
+import { faultText, FileStorer, smallFileBytes, type StoredFile } from "./file-content.ts";
+import { storeImage } from "./image-content.ts";
+import type { BackupOptions } from "./options.ts";
+import { isUnchanged, type ParentDirectory } from "./parent.ts";
+import type { Tally } from "./tally.ts";
+
+export interface TreeBackupContext {
+  readonly writer: BlobWriter;
+  readonly storeTree: StoreTree;
+  readonly settings: Settings;
+  readonly lanes: number;
+  readonly parent: ParentDirectory | undefined;
+  /** Whether all that an entry of the parent is made of is still in the repository. */
+  readonly isStored: (entry: DirectoryEntry) => Promise<boolean>;
+  readonly tally: Tally;
+  readonly signal: AbortSignal | undefined;
+}
+
+export interface TreeBackup {
+  readonly root: DirectoryContent;
+  /** Named paths that do not exist. */
+  readonly missing: number;
+}
+
+/** Warnings after which the snapshot holds one state of everything that was asked for. */
+const harmless: ReadonlySet<FileProblem["kind"]> = new Set(["grew", "vanished"]);
+const segmentsPerLane = 3;
+
+interface Frame {
+  readonly name: string;
+  readonly metadata: FileMetadata;
+  readonly entries: Promise<DirectoryEntry | undefined>[];
+  readonly parent: ParentDirectory | undefined;
+}
+
+/** Walks the paths and stores what they hold. */
+export async function backUpTree(
+  context: TreeBackupContext,
+  options: BackupOptions,
+): Promise<TreeBackup> {
+  const devices = new Set(
+    options.paths.map((path) => resolve(options.cwd, path)).filter(isBlockDevice),
+  );
+  const builder = new TreeBuilder(context, {
+    devices,
+    force: options.force === true,
+    images: compilePatterns(options.images ?? []),
+    noImages: compilePatterns(options.noImages ?? []),
+  });
+  const events = walk(plannedRoots(options.paths, options.cwd), {
+    excludes: compilePatterns(options.excludes ?? []),
+    oneFileSystem: options.oneFileSystem === true,
+    ...(context.signal === undefined ? {} : { signal: context.signal }),
+  });
+  for await (const event of events) await builder.take(event);
+  return builder.finish();
+}
+
+interface Choices {
+  readonly devices: ReadonlySet<string>;
+  readonly force: boolean;
+  readonly images: PathMatcher;
+  readonly noImages: PathMatcher;
+}
+
+class TreeBuilder {
+  readonly #context: TreeBackupContext;
+  readonly #choices: Choices;
+  readonly #files: FileStorer;
+  readonly #stack: Frame[] = [];
+  #root: Promise<DirectoryContent> | undefined;
+  #missing = 0;
+
+  constructor(context: TreeBackupContext, choices: Choices) {
+    this.#context = context;
+    this.#choices = choices;
+    this.#files = new FileStorer(context.writer, context.storeTree, context.lanes);
+  }
+
+  async take(event: WalkEvent): Promise<void> {
+    switch (event.kind) {
+      case "enter": {
+        const above = this.#stack.at(-1);
+        const parent =
+          above === undefined ? this.#context.parent : await above.parent?.directory(event.name);
+        this.#stack.push({ name: event.name, metadata: event.metadata, entries: [], parent });
+        break;
+      }
+      case "leave":
+        this.#leave();
+        break;
+      case "file":
+        await this.#file(event);
+        break;
+      case "other":
+        if (this.#choices.devices.has(event.path)) await this.#device(event.path, event.name);
+        else this.#add(Promise.resolve({ name: event.name, metadata: event.metadata }));
+        break;
+      case "problem":
+        if (event.problem.kind === "missing") this.#missing++;
+        this.#tell(event.problem);
+    }
+  }
+
+  async finish(): Promise<TreeBackup> {
+    this.#files.flush();
+    return { root: await this.#root!, missing: this.#missing };
+  }
+
+  #leave(): void {
+    const { name, metadata, entries } = this.#stack.pop()!;
+    const content = Promise.all(entries).then((all) =>
+      storeDirectory(
+        this.#context.storeTree,
+        all.filter((entry) => entry !== undefined),
+      ),
+    );
+    content.catch(() => undefined); // awaited by the directory above, in the end by finish()
+    if (this.#stack.length === 0) this.#root = content;
+    else this.#add(content.then((node) => ({ name, metadata, content: node })));
+  }
+
+  #add(entry: Promise<DirectoryEntry | undefined>): void {
+    entry.catch(() => undefined);
+    this.#stack.at(-1)!.entries.push(entry);
+  }
+
+  #tell(problem: FileProblem): void {
+    this.#context.tally.warn(problem.message, !harmless.has(problem.kind));
+  }
+
+  async #file(event: Extract<WalkEvent, { kind: "file" }>): Promise<void> {
+    const { tally } = this.#context;
+    const { name, path, metadata } = event;
+    const before = await this.#stack.at(-1)!.parent?.entry(name);
+    if (
+      before?.content !== undefined &&
+      !this.#choices.force &&
+      isUnchanged(metadata, before.metadata)
+    ) {
+      if (this.#isSameKind(path, before.content) && (await this.#context.isStored(before))) {
+        tally.count("unmodified", metadata.size);
+        tally.advance(metadata.size, path);
+        this.#add(Promise.resolve({ name, metadata, content: before.content }));
+        return;
+      }
+    }
+    const opened = event.open();
+    if ("problem" in opened) {
+      this.#tell(opened.problem);
+      return;
+    }
+    const state = before === undefined ? "new" : "changed";
+    if (this.#isImage(path, opened.file)) await this.#imageFile(opened.file, name, state);
+    else await this.#ordinaryFile(opened.file, name, state);
+  }
+
+  async #ordinaryFile(file: SourceFile, name: string, state: "new" | "changed"): Promise<void> {
+    const { tally } = this.#context;
+    const { stored } = await this.#files.add(file);
+    this.#add(
+      stored.then((result) => {
+        if (!this.#accept(file.path, result)) return undefined;
+        tally.count(state, result.bytes);
+        tally.advance(result.bytes, file.path);
+        return {
+          name,
+          metadata: { ...file.metadata, size: result.bytes },
+          content: result.content,
+        };
+      }),
+    );
+  }
+
+  /** Says what went wrong. @returns whether the file is in the snapshot */
+  #accept(path: string, { fault, change }: StoredFile): boolean {
+    if (fault !== undefined) {
+      this.#context.tally.warn(faultText(path, fault));
+      return false;
+    }
+    if (change !== undefined) this.#tell(change);
+    return true;
+  }
+
+  async #imageFile(file: SourceFile, name: string, state: "new" | "changed"): Promise<void> {
+    // The source closes the descriptor.
+    using image = new ImageSource(file.fd, file.path, statNs(fstatSync(file.fd, { bigint: true })));
+    const content = await this.#image(image);
+    if (content === undefined) return;
+    this.#context.tally.count(state, image.size);
+    this.#add(Promise.resolve({ name, metadata: { ...file.metadata, size: image.size }, content }));
+  }
+
+  /** A block device that was named: kept as a file of its size, so that it can be restored to a file too. */
+  async #device(path: string, name: string): Promise<void> {
+    let image: ImageSource;
+    try {
+      image = openImageSource(path);
+    } catch (error) {
+      this.#context.tally.warn(
+        `Cannot open ${printableName(path)}: ${error instanceof Error ? error.message : String(error)}`,
+      );
+      return;
+    }
+    using source = image;
+    const content = await this.#image(source);
+    if (content === undefined) return;
+    const metadata = deviceMetadata(source);
+    this.#context.tally.count("changed", source.size);
+    this.#add(Promise.resolve({ name, metadata, content }));
+  }
+
+  async #image(image: ImageSource): Promise<EntryContent | undefined> {
+    const { writer, settings, lanes, tally, signal } = this.#context;
+    const { content, fault } = await storeImage(writer, image, settings, {
+      segmentsInFlight: Math.max(1, lanes) * segmentsPerLane,
+      onBytes: (bytes) => {
+        tally.advance(bytes, image.path);
+      },
+      signal,
+    });
+    if (fault !== undefined) {
+      tally.warn(
+        `Cannot read ${printableName(image.path)} at offset ${fault.offset}: ${fault.message}. It is not in the snapshot`,
+      );
+      return undefined;
+    }
+    if (image.changedSince()) {
+      tally.warn(
+        `${printableName(image.path)} changed while it was read: what was stored may be a mixture of two states. ` +
+          "Back up a snapshot of it, or stop the machine",
+      );
+    }
+    return content;
+  }
+
+  /** With `--image` or `--no-image` an unchanged file may have to be cut otherwise. */
+  #isSameKind(path: string, content: EntryContent): boolean {
+    if (this.#choices.noImages.matches(path)) return content.kind !== "image";
+    return !this.#choices.images.matches(path) || content.kind === "image";
+  }
+
+  #isImage(path: string, file: SourceFile): boolean {
+    if (this.#choices.noImages.matches(path)) return false;
+    if (this.#choices.images.matches(path)) return true;
+    return (
+      file.size >= smallFileBytes && classifyImage(file.fd, { type: "file", size: file.size }).image
+    );
+  }
+}
+
+/** A symlink that leads to one counts: logical volumes are named by such. */
+function isBlockDevice(path: string): boolean {
+  try {
+    return statSync(nameToBytes(path)).isBlockDevice();
+  } catch {
+    return false; // The walk says what is wrong with it.
+  }
+}
+
+function deviceMetadata({ identity, size }: ImageSource): FileMetadata {
+  const { mtimeNs, ctimeNs, inode, deviceId } = identity;
+  const owner = { mode: 0o600, uid: 0, gid: 0, user: "", group: "", links: 1, xattrs: [] };
+  return { type: "file", ...owner, size, mtimeNs, atimeNs: mtimeNs, ctimeNs, inode, deviceId };
+}
