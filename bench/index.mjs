@@ -32,7 +32,7 @@ const { values: options } = parseArgs({
 });
 const count = Number(options.count);
 const blobsPerPack = 600;
-const packsPerObject = 600;
+const packsPerObject = 350;
 const sealedBytes = 27_000;
 
 const load = (room) => import(resolve(options.dist, room, "index.js"));

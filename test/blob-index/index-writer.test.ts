@@ -88,10 +88,9 @@ describe("IndexWriter", () => {
     const writer = makeWriter(repository, index);
     const pack = makePack({ ids: randomIds(5) });
     writer.add(pack);
-    const { put } = repository.storage;
-    repository.storage.put = () => Promise.reject(new Error("no space"));
+    repository.storage.putError = new Error("no space");
     await expect(writer.write()).rejects.toThrow("no space");
-    repository.storage.put = put;
+    repository.storage.putError = undefined;
     await writer.write();
     expect((await openIndex(repository)).has("data", pack.ids)).toBe(true);
   });

@@ -15,7 +15,7 @@ describe("planMerges()", () => {
         const size = objects
           .filter(({ name }) => group.includes(name))
           .reduce((sum, object) => sum + object.size, 0);
-        expect(size).toBeLessThan(16 * 1024 * 1024);
+        expect(size).toBeLessThan(9 * 1024 * 1024);
         objects = objects.filter(({ name }) => !group.includes(name));
         objects.push({ name: `merged ${night} ${n}`, size });
         written += size;
@@ -37,7 +37,7 @@ describe("planMerges()", () => {
           for (const group of groups) {
             expect(group.length).toBeGreaterThan(1);
             expect(group.reduce((sum, name) => sum + sizes[Number(name)]!, 0)).toBeLessThan(
-              16 * 1024 * 1024,
+              9 * 1024 * 1024,
             );
           }
         },

@@ -37,10 +37,12 @@ export class MemoryStorage implements Storage {
   readonly traits = { conditionalPut: true, local: true };
   readonly objects = new Map<string, Uint8Array>();
   gets = 0;
+  putError: Error | undefined;
   /** Called before each get: tests let objects vanish here. */
   beforeGet: (name: string) => void = () => undefined;
 
   put(kind: ObjectKind, name: string, parts: readonly Uint8Array[]): Promise<"created" | "exists"> {
+    if (this.putError !== undefined) return Promise.reject(this.putError);
     const key = `${kind}/${name}`;
     if (this.objects.has(key)) return Promise.resolve("exists");
     this.objects.set(key, new Uint8Array(Buffer.concat(parts)));

@@ -99,7 +99,7 @@ export class CacheFolder {
       this.#onNote(`The index cache's manifest in ${this.path} is damaged; it is rebuilt`);
     } catch (error) {
       if (errorCode(error) !== "ENOENT")
-        this.#onNote(`Cannot read the index cache's manifest in ${this.path}: ${String(error)}`);
+        this.#onNote(`Cannot read the index cache's manifest in ${this.path}: ${reasonOf(error)}`);
     }
     return { runs: this.runFiles(), protocol: {} };
   }
@@ -158,7 +158,7 @@ export class CacheFolder {
       this.#deleteOrphans(runs);
       return true;
     } catch (error) {
-      this.#onNote(`Cannot update the index cache in ${this.path}: ${String(error)}`);
+      this.#onNote(`Cannot update the index cache in ${this.path}: ${reasonOf(error)}`);
       return false;
     }
   }
@@ -201,7 +201,7 @@ export class CacheFolder {
   #goPrivate(error: unknown): void {
     if (error !== undefined) {
       this.#onNote(
-        `Cannot use the index cache in ${this.path} (${errorCode(error) ?? String(error)}); a temporary one is used instead`,
+        `Cannot use the index cache in ${this.path} (${reasonOf(error)}); a temporary one is used instead`,
       );
     }
     try {
@@ -248,4 +248,8 @@ function errorCode(error: unknown): string | undefined {
   return error instanceof Error && "code" in error && typeof error.code === "string"
     ? error.code
     : undefined;
+}
+
+function reasonOf(error: unknown): string {
+  return errorCode(error) ?? (error instanceof Error ? error.message : "no reason given");
 }

@@ -85,7 +85,7 @@ export class ImportBuffer {
     for (let record = 0; record < this.count; record++)
       order[next[this.#group(record, bits)]!++] = record;
     for (let group = 0; group < 2 ** bits; group++)
-      this.#sortGroup(order.subarray(ends[group]!, ends[group + 1]!));
+      this.#sortGroup(order.subarray(ends[group], ends[group + 1]));
     return order;
   }
 
@@ -112,7 +112,7 @@ export class ImportBuffer {
 }
 
 function grownTo(bytes: Uint8Array<ArrayBuffer>, length: number): Uint8Array<ArrayBuffer> {
-  const larger = new Uint8Array(Math.max(length, bytes.length * 2));
+  const larger = new Uint8Array(Math.max(length, Math.ceil(bytes.length * 1.5)));
   larger.set(bytes);
   return larger;
 }

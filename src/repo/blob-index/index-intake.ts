@@ -2,13 +2,14 @@
 import { CorruptionError, type StoreError } from "../../errors.ts";
 import type { ObjectInfo } from "../../storage/index.ts";
 import { fetchAhead } from "./fetch-ahead.ts";
+import { ImportBuffer } from "./import-buffer.ts";
 import { ObjectSource, type ProtocolKind } from "./object-source.ts";
 import { packIndexed, type PackClaim, type PackTable } from "./pack-table.ts";
 import { RunBatch, type BatchObject } from "./run-batch.ts";
 import type { RunSet } from "./run-set.ts";
 
 /** Records gathered before a run is written; with the largest object on top, some 40 MiB. */
-const batchRecordsMax = 262_144;
+const batchRecordsMax = 131_072;
 /** Collectors may delete while we read: list again, but not for ever. */
 const listRoundsMax = 5;
 
@@ -132,7 +133,8 @@ export class IndexIntake {
     const isKnown = (name: string): boolean =>
       this.#runs.objects.has(name) || this.#protocol.has(name);
     const unknown = [...listed.values()].filter(({ name }) => !isKnown(name));
-    let batch = new RunBatch(this.#table);
+    const buffer = new ImportBuffer();
+    let batch = new RunBatch(this.#table, buffer);
     for await (const fetched of fetchAhead(unknown, (info) => this.#source.fetch(info))) {
       const { name, size } = fetched.info;
       if (fetched.state === "vanished") vanished.push(name);
@@ -144,7 +146,7 @@ export class IndexIntake {
       await this.#runs.store(batch);
       // Published at once: a first open that is interrupted goes on from here.
       this.#publish();
-      batch = new RunBatch(this.#table);
+      batch = new RunBatch(this.#table, buffer);
     }
     if (!batch.isEmpty) await this.#runs.store(batch);
     return vanished;

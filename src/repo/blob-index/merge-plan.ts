@@ -2,8 +2,8 @@
 import { toHex } from "../../bytes.ts";
 import { indexedPackBytes, type IndexedPack, type IndexObject } from "../format/index.ts";
 
-/** Encoded, before sealing; readers refuse 16 MiB. */
-export const indexObjectBytesTarget = 15 * 1024 * 1024;
+/** Encoded, before sealing. Readers take 16 MiB; half of that halves what opening an index holds in memory. */
+export const indexObjectBytesTarget = 8 * 1024 * 1024;
 /** As many objects of a level make one of the next. */
 const levelFactor = 8;
 const lowestLevelBytes = 32 * 1024;

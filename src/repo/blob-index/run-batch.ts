@@ -49,10 +49,13 @@ export interface BatchObject {
 export class RunBatch {
   readonly #packs: RunPacks;
   readonly #objects: RunObject[] = [];
-  readonly #buffer = new ImportBuffer();
+  readonly #buffer: ImportBuffer;
 
-  constructor(table: PackTable) {
+  /** @param buffer  emptied and used; tens of MiB that a next batch may use again */
+  constructor(table: PackTable, buffer = new ImportBuffer()) {
+    buffer.clear();
     this.#packs = new RunPacks(table);
+    this.#buffer = buffer;
   }
 
   get recordCount(): number {
