@@ -44,7 +44,12 @@ export interface Storage {
    * @returns `exists` when the name is taken (its bytes are left as they are)
    * @throws {BackendError} ENOSPC and the like; nothing half-written stays under `name`
    */
-  put(kind: ObjectKind, name: string, parts: readonly Uint8Array[], call?: StorageCall): Promise<"created" | "exists">;
+  put(
+    kind: ObjectKind,
+    name: string,
+    parts: readonly Uint8Array[],
+    call?: StorageCall,
+  ): Promise<"created" | "exists">;
 
   /**
    * The object's bytes, or those of `range`, or undefined when there is no such object.
@@ -59,7 +64,10 @@ export interface Storage {
   ): Promise<Uint8Array | undefined>;
 
   /** Every object of a kind, in any order; `prefix` (hexadecimal) narrows it. */
-  list(kind: ObjectKind, call?: StorageCall & { readonly prefix?: string }): AsyncIterable<ObjectInfo>;
+  list(
+    kind: ObjectKind,
+    call?: StorageCall & { readonly prefix?: string },
+  ): AsyncIterable<ObjectInfo>;
 
   stat(kind: ObjectKind, name: string, call?: StorageCall): Promise<ObjectInfo | undefined>;
 

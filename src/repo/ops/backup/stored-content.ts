@@ -62,14 +62,14 @@ export class StoredContent {
 
   /** After a commit: what the next run may rely on. */
   async remember(snapshot: string): Promise<void> {
-    const indexObjects = this.#index.indexObjects().map(({ name }) => name);
+    const indexObjects = this.#index.indexObjects().map((object) => object.name);
     await this.#hints.write(hintName, JSON.stringify({ snapshot, indexObjects } satisfies Memory));
   }
 
   async #hasLostNothing(parent: string): Promise<boolean> {
     const memory = await this.#memory();
     if (memory?.snapshot !== parent) return false;
-    const listed = new Set(this.#index.indexObjects().map(({ name }) => name));
+    const listed = new Set(this.#index.indexObjects().map((object) => object.name));
     return memory.indexObjects.every((name) => listed.has(name)) && this.#allPacksUsable();
   }
 

@@ -1,0 +1,13 @@
+/** Where objects lie: the interface, the local file system, and how a location is opened. */
+export { createStorage, openStorage } from "./location.ts";
+export { createLocalStorage, LocalStorage, openLocalStorage } from "./local.ts";
+export {
+  type ByteRange,
+  configName,
+  type ObjectInfo,
+  type ObjectKind,
+  objectKinds,
+  type Storage,
+  type StorageCall,
+  type StorageTraits,
+} from "./storage.ts";

@@ -1,0 +1,48 @@
+/** A file system's errors as those of a storage, with what to do next. */
+import { BackendError, StoreError } from "../errors.ts";
+
+/** The system's name for an error: ENOSPC, EACCES, … */
+export function errnoOf(error: unknown): string | undefined {
+  return error instanceof Error && "code" in error && typeof error.code === "string"
+    ? error.code
+    : undefined;
+}
+
+const hints: Readonly<Record<string, string>> = {
+  ENOSPC: "The disk is full: forget snapshots and prune, or make room otherwise",
+  EDQUOT: "The quota is used up: forget snapshots and prune, or raise it",
+  EROFS: "The file system is mounted read-only",
+  EACCES: "This user may not do this in the repository's folder",
+  EPERM: "This user may not do this in the repository's folder",
+  ENOENT: "A folder of the repository is gone: was the disk unmounted?",
+  EIO: "The disk reports errors: see the kernel's log",
+  EMFILE: "Too many open files: raise the limit (ulimit -n)",
+};
+
+/** Worth another try later. */
+const temporary: ReadonlySet<string> = new Set([
+  "EAGAIN",
+  "EBUSY",
+  "EINTR",
+  "EMFILE",
+  "ENFILE",
+  "ESTALE",
+  "ETIMEDOUT",
+]);
+
+/** Errors of ours, and aborts, pass as they are. */
+export function backendError(error: unknown, action: string): unknown {
+  const errno = errnoOf(error);
+  if (error instanceof StoreError || errno === undefined || errno === "ABORT_ERR") return error;
+  const words =
+    error instanceof Error
+      ? (/^[A-Z0-9]+: ([^,]+),/.exec(error.message)?.[1] ?? error.message)
+      : String(error);
+  const hint = hints[errno];
+  return new BackendError(`${action}: ${words} (${errno})`, {
+    cause: error,
+    errno,
+    temporary: temporary.has(errno),
+    ...(hint === undefined ? {} : { hint }),
+  });
+}
