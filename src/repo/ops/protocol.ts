@@ -91,10 +91,8 @@ export function snapshotCounts(protocol: Protocol, snapshotName: string, session
   const fencing = protocol.fences.filter((fence) => fence.fenced.includes(session));
   return fencing.every((fence) => {
     const verdicts = protocol.verdicts.filter((verdict) => verdict.mark === fence.mark);
-    return (
-      verdicts.length === 0 ||
-      verdicts.some((verdict) => verdict.seenSnapshots.includes(snapshotName))
-    );
+    // Every one: of two sweepers, each deletes on the strength of what it saw itself.
+    return verdicts.every((verdict) => verdict.seenSnapshots.includes(snapshotName));
   });
 }
 

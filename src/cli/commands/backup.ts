@@ -1,0 +1,233 @@
+import type {
+  BackupOptions,
+  BackupProgress,
+  BackupSummary,
+  StreamInput,
+} from "../../repo/index.ts";
+import { UsageError } from "../../errors.ts";
+import { printableName } from "../../names.ts";
+import { commandOutput } from "../command-output.ts";
+import type { Command, CommandArguments, CommandContext } from "../command.ts";
+import { readPatternFiles } from "../pattern-files.ts";
+import { formatBytes, formatSeconds, plural } from "../text.ts";
+
+const levels = ["off", "fastest", "auto", "better", "max"] as const;
+
+export const command: Command = {
+  usage: "backup [path..]",
+  summary: "Back up images, files and directories into a new snapshot",
+  positionals: {
+    path: { type: "string", array: true, describe: "image, block device, file or directory" },
+  },
+  options: {
+    tag: {
+      type: "string",
+      array: true,
+      nargs: 1,
+      requiresArg: true,
+      describe: "tag of the snapshot, `a,b` for two (repeatable)",
+    },
+    host: {
+      type: "string",
+      requiresArg: true,
+      describe: "host name in the snapshot, instead of this one's",
+    },
+    time: {
+      type: "string",
+      requiresArg: true,
+      describe: "time of the snapshot, instead of now: 2026-11-23 02:30:00",
+    },
+    exclude: {
+      alias: "e",
+      type: "string",
+      array: true,
+      nargs: 1,
+      requiresArg: true,
+      describe: "leave out what matches (repeatable)",
+    },
+    "exclude-file": {
+      type: "string",
+      array: true,
+      nargs: 1,
+      requiresArg: true,
+      describe: "file with such patterns, one a line (repeatable)",
+    },
+    "one-file-system": {
+      alias: "x",
+      type: "boolean",
+      describe: "do not cross into other file systems",
+    },
+    image: {
+      type: "string",
+      array: true,
+      nargs: 1,
+      requiresArg: true,
+      describe: "what matches is a disk image, whatever it looks like",
+    },
+    "no-image": {
+      type: "string",
+      array: true,
+      nargs: 1,
+      requiresArg: true,
+      describe: "what matches is no disk image",
+    },
+    stdin: { type: "boolean", describe: "back up standard input" },
+    "stdin-filename": {
+      type: "string",
+      requiresArg: true,
+      default: "stdin",
+      describe: "its path in the snapshot",
+    },
+    "stdin-from-command": {
+      type: "boolean",
+      describe: "back up what a command prints: … --stdin-from-command -- COMMAND ARG…",
+    },
+    parent: {
+      type: "string",
+      requiresArg: true,
+      describe: "snapshot to compare with; the newest of this host and paths unless given",
+    },
+    force: {
+      alias: "f",
+      type: "boolean",
+      describe: "read files whose size, times and inode have not changed, too",
+    },
+    "dry-run": { alias: "n", type: "boolean", describe: "do everything but store" },
+    compression: {
+      type: "string",
+      requiresArg: true,
+      default: "auto",
+      describe: `${levels.join(", ")}, or zstd's level 1 to 19`,
+    },
+  },
+  examples: [
+    [
+      "backup /var/lib/libvirt/images/web1.raw",
+      "a disk image: only what changed since last night is stored",
+    ],
+    ["backup /etc /home --exclude '*.tmp' --one-file-system", "directories"],
+    [
+      "backup --stdin-from-command --stdin-filename db.sql -- pg_dump app",
+      "a command's output; if it fails nothing is committed",
+    ],
+  ],
+  exitCodes: { 3: "a snapshot was made, but something was left out or changed while it was read" },
+  async run(context, args) {
+    const options = backupOptions(context, args);
+    const repository = await context.openRepository();
+    const { backup } = await import("../../repo/index.ts");
+    const { output, signal } = context;
+    const summary = await backup(repository, options, {
+      signal,
+      onProgress: (progress: BackupProgress) => {
+        const current =
+          progress.current === undefined ? undefined : printableName(progress.current);
+        output.progress.update({ ...progress, current });
+      },
+      onWarning: (message: string) => {
+        output.warn(message);
+      },
+    });
+    report(context, summary);
+    return summary.isIncomplete ? 3 : 0;
+  },
+};
+
+function backupOptions({ host }: CommandContext, args: CommandArguments): BackupOptions {
+  const paths = args.texts("path");
+  const stream = streamInput(host.stdin, host.cwd, args);
+  if (stream === undefined && paths.length === 0) {
+    throw new UsageError("Cannot back up: no path was given", {
+      hint: "See: ashlar backup --help",
+    });
+  }
+  return {
+    paths: stream === undefined ? paths : [],
+    cwd: host.cwd,
+    stream,
+    tags: args.texts("tag").flatMap((tags) => tags.split(",").filter((tag) => tag !== "")),
+    hostname: args.text("host"),
+    timeMs: parseTime(args.text("time")),
+    excludes: [...args.texts("exclude"), ...readPatternFiles(args.texts("exclude-file"))],
+    oneFileSystem: args.flag("one-file-system"),
+    images: args.texts("image"),
+    noImages: args.texts("no-image"),
+    parent: args.text("parent"),
+    force: args.flag("force"),
+    dryRun: args.flag("dry-run"),
+    compression: compressionLevel(args.text("compression") ?? "auto"),
+  };
+}
+
+function streamInput(
+  stdin: AsyncIterable<Uint8Array>,
+  cwd: string,
+  args: CommandArguments,
+): StreamInput | undefined {
+  const filename = args.text("stdin-filename") ?? "stdin";
+  if (args.flag("stdin-from-command")) {
+    const words = args.texts("path");
+    if (words.length === 0) {
+      throw new UsageError("Cannot back up a command's output: no command was given", {
+        hint: "Give it after --",
+      });
+    }
+    return { filename, ...commandOutput(words, cwd) };
+  }
+  if (!args.flag("stdin")) return undefined;
+  if (args.texts("path").length > 0)
+    throw new UsageError("Cannot back up standard input and paths in one snapshot");
+  return { filename, bytes: stdin };
+}
+
+function parseTime(text: string | undefined): number | undefined {
+  if (text === undefined || text === "now") return undefined;
+  const time = Date.parse(text.replace(" ", "T"));
+  if (!Number.isNaN(time)) return time;
+  throw new UsageError(`Cannot read time "${text}"`, {
+    hint: 'Write it as "2026-11-23 02:30:00" or 2026-11-23T02:30:00Z',
+  });
+}
+
+function compressionLevel(text: string): NonNullable<BackupOptions["compression"]> {
+  const named = levels.find((level) => level === text);
+  if (named !== undefined) return named;
+  const level = Number(text);
+  if (/^\d+$/.test(text) && level >= 1 && level <= 19) return level;
+  throw new UsageError(`Cannot compress with "${text}"`, {
+    hint: `One of ${levels.join(", ")}, or a level from 1 to 19`,
+  });
+}
+
+function report({ output }: CommandContext, summary: BackupSummary): void {
+  const parent = summary.parent?.slice(0, 8);
+  output.summary({
+    snapshot_id: summary.snapshotId,
+    parent: summary.parent,
+    files_new: summary.filesNew,
+    files_changed: summary.filesChanged,
+    files_unmodified: summary.filesUnmodified,
+    bytes_total: summary.bytesTotal,
+    bytes_read: summary.bytesRead,
+    bytes_new: summary.bytesNew,
+    bytes_stored: summary.bytesStored,
+    chunks_new: summary.chunksNew,
+    chunks_delta: summary.chunksDelta,
+    duration_s: summary.durationSeconds,
+    warnings: summary.warnings.length,
+  });
+  output.line(parent === undefined ? "parent: none, reads everything" : `parent: ${parent}`);
+  output.line(
+    `files: ${summary.filesNew} new, ${summary.filesChanged} changed, ${summary.filesUnmodified} unmodified`,
+  );
+  output.line(
+    `read ${formatBytes(summary.bytesRead)} of ${formatBytes(summary.bytesTotal)}, ` +
+      `new ${formatBytes(summary.bytesNew)} in ${plural(summary.chunksNew, "chunk")}, ` +
+      `stored ${formatBytes(summary.bytesStored)} in ${formatSeconds(summary.durationSeconds)}`,
+  );
+  if (summary.snapshotId === undefined) output.line("dry run: nothing was stored");
+  else
+    output.line(
+      `snapshot ${summary.snapshotId.slice(0, 8)} saved${summary.isIncomplete ? ", with warnings" : ""}`,
+    );
+}
