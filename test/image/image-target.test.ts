@@ -1,4 +1,4 @@
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import {
   closeSync,
   existsSync,
@@ -156,6 +156,16 @@ describe("an existing file", () => {
     closeSync(other);
     expect(readFileSync(path, "utf8")).toBe("kept");
     openImageTarget(path, { size: 1, overwrite: true }).close();
+  });
+
+  it("is one that QEMU refuses to write while it is restored", (context) => {
+    writeFileSync(path, Buffer.alloc(mib));
+    const write = ["-f", "raw", "-c", "write 0 512", path];
+    if (spawnSync("qemu-io", ["--version"]).error !== undefined) context.skip("no qemu-io");
+    const target = openImageTarget(path, { size: mib, overwrite: true });
+    expect(spawnSync("qemu-io", write, { encoding: "utf8" }).stderr).toMatch(/Failed to lock/);
+    target.close();
+    expect(spawnSync("qemu-io", write).status).toBe(0);
   });
 
   it("has zeros just where they were asked for, whatever the edges", async () => {

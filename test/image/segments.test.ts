@@ -7,6 +7,7 @@ import {
   rmSync,
   writeSync,
 } from "node:fs";
+import { execFileSync } from "node:child_process";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
@@ -15,6 +16,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { imageSegments } from "../../src/image/segments.ts";
 import type { ImageSegment } from "../../src/image/segments.ts";
 import { seekData, seekHole } from "../../src/posix/index.ts";
+import { withLoopDevice } from "../support/loop-device.ts";
 
 const kib = 1 << 10;
 const mib = 1 << 20;
@@ -106,6 +108,32 @@ describe("segments of an image", () => {
     ]);
     expect(segmentsOf(fd)[0]?.extents).toEqual(Float64Array.of(0, 64 * kib, 192 * kib, 4096));
     closeSync(fd);
+  });
+
+  it("have edges at whole blocks where the file system has smaller ones", async (context) => {
+    await withLoopDevice(context, 8 * mib, (device) => {
+      execFileSync("/usr/sbin/mkfs.ext4", ["-q", "-b", "1024", device]);
+      const mountPoint = mkdtempSync(join(folder, "small-blocks-"));
+      execFileSync("mount", [device, mountPoint]);
+      try {
+        const fd = sparse(
+          2 * segmentBytes + 1024,
+          [{ offset: mib + 1024, length: 1024 }],
+          mountPoint,
+        );
+        expect(seekData(fd, 0)).toBe(mib + 1024);
+        expect(segmentsOf(fd)[0]?.extents).toEqual(Float64Array.of(mib, 4096));
+        writeSync(fd, "x", 2 * segmentBytes + 1023);
+        expect(segmentsOf(fd).at(-1)).toEqual({
+          offset: 2 * segmentBytes,
+          length: 1024,
+          state: "data",
+        });
+        closeSync(fd);
+      } finally {
+        execFileSync("umount", [mountPoint]);
+      }
+    });
   });
 
   it("of 15 TiB with three blocks of data are few", () => {
