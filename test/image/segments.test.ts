@@ -115,22 +115,16 @@ describe("segments of an image", () => {
       execFileSync("/usr/sbin/mkfs.ext4", ["-q", "-b", "1024", device]);
       const mountPoint = mkdtempSync(join(folder, "small-blocks-"));
       execFileSync("mount", [device, mountPoint]);
+      let fd: number | undefined;
       try {
-        const fd = sparse(
-          2 * segmentBytes + 1024,
-          [{ offset: mib + 1024, length: 1024 }],
-          mountPoint,
-        );
+        fd = sparse(2 * segmentBytes + 1024, [{ offset: mib + 1024, length: 1024 }], mountPoint);
         expect(seekData(fd, 0)).toBe(mib + 1024);
         expect(segmentsOf(fd)[0]?.extents).toEqual(Float64Array.of(mib, 4096));
         writeSync(fd, "x", 2 * segmentBytes + 1023);
-        expect(segmentsOf(fd).at(-1)).toEqual({
-          offset: 2 * segmentBytes,
-          length: 1024,
-          state: "data",
-        });
-        closeSync(fd);
+        const last = { offset: 2 * segmentBytes, length: 1024, state: "data" };
+        expect(segmentsOf(fd).at(-1)).toEqual(last);
       } finally {
+        if (fd !== undefined) closeSync(fd);
         execFileSync("umount", [mountPoint]);
       }
     });
