@@ -203,6 +203,23 @@ describe("the index cache", () => {
     expect([...index.packs()]).toHaveLength(8);
   });
 
+  it("fetches an object again whose packs lay in a run that is lost", async () => {
+    const repository = await makeRepository();
+    const cacheDir = makeCacheDir();
+    const packs = await fill(repository, 1);
+    const [old] = repository.storage.objects.keys();
+    await openIndex(repository, cacheDir);
+    const [lost] = cacheFiles(repository, cacheDir).filter((path) => path.endsWith(".run"));
+    await putIndexObject(repository, packs);
+    await openIndex(repository, cacheDir);
+    expect(cacheFiles(repository, cacheDir)).toHaveLength(3);
+    rmSync(lost!);
+    repository.storage.objects.delete(old!);
+    const { gets } = repository.storage;
+    expect(missing(await openIndex(repository, cacheDir), packs)).toBe(0);
+    expect(repository.storage.gets).toBe(gets + 1);
+  });
+
   it("is not taken for another repository's", async () => {
     const [one, two] = [await makeRepository(), await makeRepository()];
     const cacheDir = makeCacheDir();
