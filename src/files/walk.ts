@@ -222,7 +222,7 @@ class Walker {
       const raw = nameToBytes(name).toString("latin1");
       if (!isListed || !names.includes(raw)) names.push(raw);
     }
-    // Code units are bytes here, so the default order is that of the bytes.
+    // Code units are bytes here, so the default order is that of the bytes. (Node happens to sort, without a promise.)
     return names.sort().reverse();
   }
 }

@@ -182,6 +182,47 @@ test("a directory that is swapped for a symlink during the restore takes nothing
   expect(shell(target, "ls moved")).toBe("d\nearly\nf\n");
 });
 
+describe("in a tree deeper than descriptors are held open", () => {
+  const depth = 80;
+  const enterAll = (restorer: TreeRestorer): void => {
+    for (let at = 1; at < depth; at++) restorer.enterDirectory("d", metadata("dir"));
+  };
+
+  test("a directory that was replaced meanwhile is not taken for the one that was left open", () => {
+    const { target, outside } = makeTrap();
+    const problems: FileProblem[] = [];
+    const restorer = restorerOf(target, "always", problems);
+    restorer.enterDirectory("d", metadata("dir"));
+    const result = restorer.openFile("f", metadata("file"));
+    enterAll(restorer);
+    shell(target, "mv d moved; mkdir d; ln ../outside/f d/f");
+    if (result.kind === "write") restorer.finishFile(result.file);
+    restorer.close();
+    expect(problems[0]?.message).toBe(
+      'Cannot finish /d/f: Cannot go back to directory "d": it was moved or replaced',
+    );
+    expect(outside()).toContain("f 640 7.0000000000 9");
+  });
+
+  test("the way up does not lead to where a directory was moved meanwhile", () => {
+    const { target, outside } = makeTrap();
+    const restorer = restorerOf(target, "always", []);
+    restorer.enterDirectory("d", metadata("dir"));
+    enterAll(restorer);
+    for (let at = depth; at > 2; at--) restorer.leaveDirectory();
+    shell(target, "mv d/d ../outside/moved; touch -d @7 ../outside");
+    const before = outside();
+    restorer.leaveDirectory();
+    const result = restorer.openFile("here", metadata("file"));
+    if (result.kind === "write") restorer.finishFile(result.file);
+    restorer.leaveDirectory();
+    restorer.close();
+    expect(shell(target, "ls d")).toBe("here\n");
+    // All but what was moved there: that had been ours to finish.
+    expect(outside().replaceAll(/^moved.*\n/gm, "")).toBe(before.replaceAll(/^moved.*\n/gm, ""));
+  });
+});
+
 test("a file that is swapped during the restore does not hand its mode to what took its place", () => {
   const { target, outside } = makeTrap();
   const problems: FileProblem[] = [];
