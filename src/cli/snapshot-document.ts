@@ -18,6 +18,16 @@ export function snapshotDocument(snapshot: StoredSnapshot): object {
     original: snapshot.original,
     program_version: snapshot.tool,
     warnings: snapshot.warnings,
-    summary: snapshot.summary,
+    summary: snakeCased(snapshot.summary),
   };
+}
+
+/** `bytesTotal` as `bytes_total`. */
+function snakeCased(counters: Readonly<Record<string, number>>): Record<string, number> {
+  return Object.fromEntries(
+    Object.entries(counters).map(([name, count]) => [
+      name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`),
+      count,
+    ]),
+  );
 }

@@ -61,8 +61,8 @@ function row(snapshot: StoredSnapshot): string[] {
     formatTime(new Date(snapshot.timeMs)),
     snapshot.hostname,
     snapshot.tags.join(","),
-    formatBytes(summary["bytes_total"] ?? 0),
-    formatBytes(summary["bytes_stored"] ?? 0),
+    formatBytes(summary["bytesTotal"] ?? 0),
+    formatBytes(summary["bytesStored"] ?? 0),
     snapshot.paths.map(printableName).join(" "),
   ];
 }
