@@ -11,17 +11,9 @@
 import { chmodSync, fchmodSync, lchownSync, lstatSync } from "node:fs";
 
 import type { ExtendedAttribute, FileMetadata } from "../file-metadata.ts";
-import {
-  errnoCode,
-  fchmodAt,
-  listXattrs,
-  pathAt,
-  removeXattr,
-  setXattr,
-  utimesNs,
-} from "../posix/index.ts";
+import { fchmodAt, listXattrs, pathAt, removeXattr, setXattr, utimesNs } from "../posix/index.ts";
 import type { OpenDirectory } from "./open-directory.ts";
-import { ProblemTally, reasonOf } from "./problem.ts";
+import { isRefusal, ProblemTally, reasonOf } from "./problem.ts";
 
 /** How an entry is reached without following what may have taken its place. */
 export interface Subject {
@@ -128,7 +120,7 @@ export class MetadataSetter {
     try {
       act();
     } catch (error) {
-      if (errnoCode(error) === undefined) throw error;
+      if (!isRefusal(error)) throw error;
       this.#tally.add("metadata", subject.shownPath, `${what}: ${reasonOf(error)}`);
     }
   }

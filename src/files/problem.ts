@@ -1,4 +1,5 @@
 /** What could not be read or brought back as it was. The run goes on, and ends with exit code 3. */
+import { FailedError, StoreError } from "../errors.ts";
 import { printableName } from "../names.ts";
 import { errnoCode } from "../posix/index.ts";
 
@@ -41,6 +42,14 @@ export function problem(
     message: `Cannot ${action} ${printableName(path)}: ${reasonOf(cause)}`,
     count: 1,
   };
+}
+
+/** Whether an error is the system's answer for one entry, so that the rest can go on; else it is a mistake of ours. */
+export function isRefusal(error: unknown): boolean {
+  return (
+    error instanceof FailedError ||
+    (errnoCode(error) !== undefined && !(error instanceof StoreError))
+  );
 }
 
 /** The system's words for an error, without the path it was tried on, which may lead through /proc. */

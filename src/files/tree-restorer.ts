@@ -10,9 +10,9 @@
  */
 import { closeSync, constants, fstatSync, ftruncateSync, mkdirSync } from "node:fs";
 
-import { assert } from "../errors.ts";
+import { assert, FailedError } from "../errors.ts";
 import type { FileMetadata } from "../file-metadata.ts";
-import { nameToBytes } from "../names.ts";
+import { nameToBytes, printableName } from "../names.ts";
 import * as posix from "../posix/index.ts";
 import { directorySubject, entrySubject, MetadataSetter } from "./apply-metadata.ts";
 import { HardLinks } from "./hard-links.ts";
@@ -22,7 +22,7 @@ import { DirectoryPool } from "./open-directory.ts";
 import type { OpenDirectory } from "./open-directory.ts";
 import { decideOverwrite } from "./overwrite.ts";
 import type { OverwritePolicy } from "./overwrite.ts";
-import { problem, ProblemTally, reasonOf } from "./problem.ts";
+import { isRefusal, problem, ProblemTally, reasonOf } from "./problem.ts";
 import type { FileProblem } from "./problem.ts";
 import type { RestoredDirectory } from "./restored-directory.ts";
 import { joinPath } from "./root-plan.ts";
@@ -79,8 +79,7 @@ export class TreeRestorer {
   constructor(target: string, options: RestoreOptions) {
     this.#options = options;
     this.#setter = new MetadataSetter(this.#tally, options.isRoot);
-    mkdirSync(nameToBytes(target), { recursive: true });
-    const directory = this.#pool.openRoot(target);
+    const directory = this.#openTarget(target);
     this.#at = {
       directory,
       parent: undefined,
@@ -179,6 +178,18 @@ export class TreeRestorer {
     for (const counted of this.#tally.all()) this.#options.onProblem(counted);
   }
 
+  #openTarget(target: string): OpenDirectory {
+    try {
+      mkdirSync(nameToBytes(target), { recursive: true });
+      return this.#pool.openRoot(target);
+    } catch (cause) {
+      if (posix.errnoCode(cause) === undefined) throw cause;
+      throw new FailedError(`Cannot restore into ${printableName(target)}: ${reasonOf(cause)}`, {
+        cause,
+      });
+    }
+  }
+
   #placeDirectory(
     parent: RestoredDirectory,
     name: string,
@@ -191,7 +202,7 @@ export class TreeRestorer {
     const verdict = metadata && decideOverwrite(overwrite, existing, metadata);
     if (existing !== undefined && existing.type !== "dir") {
       if (verdict === "leave" || verdict === undefined)
-        throw new Error(`a ${existing.type} is in the way`);
+        throw new FailedError(`a ${existing.type} is in the way`);
       posix.unlinkAt(at(), name);
     }
     const isNew = existing?.type !== "dir";
@@ -269,6 +280,7 @@ export class TreeRestorer {
       posix.linkAt(source.directory.fd(), source.name, directory.fd(), name);
       return "linked";
     } catch (error) {
+      if (!isRefusal(error)) throw error;
       const text = `Hard links were restored as files of their own: ${reasonOf(error)}`;
       this.#tally.add("metadata", path, text);
       return "create";
@@ -319,7 +331,7 @@ export class TreeRestorer {
     try {
       return act();
     } catch (error) {
-      if (!(error instanceof Error) || error.name === "BugError") throw error;
+      if (!isRefusal(error)) throw error;
       this.#options.onProblem(problem("not-restored", path, action, error));
       return undefined;
     }

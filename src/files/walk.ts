@@ -17,7 +17,7 @@ import { describeDirectory, describeEntry } from "./entry-metadata.ts";
 import { DirectoryPool } from "./open-directory.ts";
 import type { OpenDirectory } from "./open-directory.ts";
 import type { PathMatcher } from "./path-patterns.ts";
-import { problem, reasonOf } from "./problem.ts";
+import { isRefusal, problem, reasonOf } from "./problem.ts";
 import type { FileProblem } from "./problem.ts";
 import { joinPath, wholePaths } from "./root-plan.ts";
 import type { RootPlan } from "./root-plan.ts";
@@ -120,6 +120,7 @@ class Walker {
     try {
       yield* this.#visitEntry(frame, name, path, plan, isWhole);
     } catch (error) {
+      if (!isRefusal(error)) throw error;
       const kind = errnoCode(error) === "ENOENT" ? "vanished" : "unreadable";
       yield problemEvent(problem(kind, path, "read", error));
     }

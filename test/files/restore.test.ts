@@ -290,6 +290,46 @@ test("a directory that is only on the way is made, or left as it is", () => {
   expect(shell(folder, "stat -c '%a %Y' there")).toBe("711 5\n");
 });
 
+test("metadata no system can have is told, and the entry made all the same", () => {
+  const folder = makeFolder();
+  const problems: FileProblem[] = [];
+  const restorer = new TreeRestorer(folder, {
+    ...options,
+    onProblem: (problem) => problems.push(problem),
+  });
+  const xattrs = [
+    { name: "user.a\0b", value: new Uint8Array(1) },
+    { name: "nonsense", value: new Uint8Array(1) },
+  ];
+  const hostile = metadata({
+    type: "fifo",
+    uid: 2 ** 40,
+    mtimeNs: -(2n ** 63n),
+    atimeNs: 2n ** 63n - 1n,
+    xattrs,
+  });
+  expect(restorer.restoreOther("p", hostile)).toBe("made");
+  expect(restorer.restoreOther("l", metadata({ type: "symlink" }))).toBe("failed");
+  expect(restorer.restoreOther("n", metadata({ type: "symlink", linkTarget: "a\0" }))).toBe(
+    "failed",
+  );
+  expect(restorer.openFile("huge", metadata({ size: 2 ** 53 - 1 })).kind).toBe("failed");
+  restorer.close();
+  expect(problems.map(({ kind }) => kind).sort()).toEqual([
+    ...["metadata", "metadata", "metadata"],
+    ...["not-restored", "not-restored", "not-restored"],
+  ]);
+  expect(existsSync(`${folder}/p`)).toBe(true);
+});
+
+test("a target that cannot be is refused with a reason", () => {
+  const folder = makeFolder();
+  shell(folder, "touch f");
+  expect(() => new TreeRestorer(`${folder}/f/x`, options)).toThrow(
+    /^Cannot restore into .*: not a directory/,
+  );
+});
+
 test("no descriptor stays open, whatever happens", () => {
   const folder = makeFolder();
   const count = (): string => shell("/", `ls /proc/${process.pid}/fd | wc -l`);
