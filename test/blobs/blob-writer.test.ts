@@ -93,14 +93,14 @@ describe("storeSegment()", () => {
     const runs = await storeImage((source) => first.storeSegment(source));
     await first.flush();
     await first.close();
-    const stored = (repo.storage as MemoryStorage).names("data").length;
+    const stored = repo.storage.names("data").length;
     const second = await repo.writer();
     const again = await storeImage((source) => second.storeSegment(source));
     await second.flush();
     await second.close();
     expect(again).toEqual(runs);
     expect(second.stats).toMatchObject({ chunksNew: 0, packs: 0, bytesStored: 0 });
-    expect((repo.storage as MemoryStorage).names("data").length).toBe(stored);
+    expect(repo.storage.names("data").length).toBe(stored);
   });
 
   test("with a map of its data reads the same as without", async () => {

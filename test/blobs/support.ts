@@ -116,7 +116,7 @@ export const testSettings: Settings = {
 
 /** Keys, a storage and an index of it; writers and readers of one repository. */
 export class TestRepository {
-  readonly storage: Storage;
+  readonly storage: MemoryStorage;
   readonly keys: FullKeys;
   readonly repoId: Uint8Array;
   readonly index: BlobIndex;
@@ -124,7 +124,12 @@ export class TestRepository {
   readonly random = fixedRandom("blobs");
   settings = testSettings;
 
-  private constructor(storage: Storage, index: BlobIndex, keys: FullKeys, repoId: Uint8Array) {
+  private constructor(
+    storage: MemoryStorage,
+    index: BlobIndex,
+    keys: FullKeys,
+    repoId: Uint8Array,
+  ) {
     this.storage = storage;
     this.index = index;
     this.keys = keys;
@@ -141,7 +146,7 @@ export class TestRepository {
     });
   }
 
-  static async create(storage: Storage = new MemoryStorage()): Promise<TestRepository> {
+  static async create(storage = new MemoryStorage()): Promise<TestRepository> {
     await loadSodium();
     const keys = generateFullKeys(fixedRandom("keys"));
     const repoId = fixedRandom("repo").bytes(16);

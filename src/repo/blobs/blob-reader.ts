@@ -122,7 +122,10 @@ export class BlobReader {
         lengths: Uint32Array.from(some, (range) => range.length),
         ids,
       });
-      jobs.push(job.then((answer) => void equal.set(answer.equal, from)));
+      const kept = job.then((answer) => {
+        equal.set(answer.equal, from);
+      });
+      jobs.push(kept);
     }
     await Promise.all(jobs);
     return equal;

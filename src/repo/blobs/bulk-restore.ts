@@ -120,10 +120,10 @@ export class BulkRestore {
     const single: BlobWrite[] = [];
     for (const write of writes) {
       const location = this.#context.index.lookup("data", write.id);
-      if (location === undefined || location.plainLength !== write.plainLength) single.push(write);
-      else if (location.form !== blobForm.delta)
+      if (location?.plainLength !== write.plainLength) single.push(write);
+      else if (location.form !== blobForm.delta) {
         alone.push(planned(write.id, location, write.targets));
-      else {
+      } else {
         const closure = this.#closure(write, location);
         if (closure === undefined) single.push(write);
         else closures.push(closure);
@@ -146,10 +146,11 @@ export class BulkRestore {
     const pending = [location];
     let bytes = location.sealedLength;
     for (let form = pending.pop(); form !== undefined; form = pending.pop()) {
+      const { depth } = form;
       for (const prefix of form.basePrefixes) {
         const bases = this.#context.index
           .lookupPrefix("data", prefix)
-          .filter((base) => base.depth < form!.depth);
+          .filter((base) => base.depth < depth);
         if (bases.length === 0) return undefined;
         for (const base of bases) {
           bytes += base.sealedLength;
@@ -165,9 +166,11 @@ export class BulkRestore {
   /** Waits for a free buffer, then runs `job` beside the others. */
   async #start(job: () => Promise<void>): Promise<void> {
     await this.#jobs.enter();
-    if (this.#failure !== undefined || this.#context.signal?.aborted === true) {
-      this.#jobs.leave();
+    try {
       this.#throwFailure();
+    } catch (error) {
+      this.#jobs.leave();
+      throw error;
     }
     const running = job()
       .catch((error: unknown) => {

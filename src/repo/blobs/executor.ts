@@ -65,6 +65,9 @@ export function inlineExecutor<In, Out>(
   };
 }
 
+/** Sealing makes native buffers that only a collection frees: small generations keep them few. */
+const resourceLimits = { maxYoungGenerationSizeMb: 4 };
+
 /** Which program a thread runs. */
 export interface ThreadEntry {
   readonly url: URL;
@@ -79,6 +82,7 @@ export function threadExecutor<In, Out>(
 ): Executor<In> {
   const worker = new Worker(entry.url, {
     workerData: data,
+    resourceLimits,
     ...(entry.execArgv === undefined ? {} : { execArgv: [...entry.execArgv] }),
   });
   let closing = false;

@@ -15,13 +15,14 @@ export class PackMemory {
   readonly #give: (lane: number, memory: Uint8Array) => void;
   /** Rooms that each lane has. */
   readonly #held: number[];
-  #spare: number = buffersOnTheWay;
+  readonly #spare: Uint8Array[];
 
   /** @param give  hands a buffer of `bytes` to a lane; called at once for what each holds at first */
   constructor(bytes: number, laneCount: number, give: (lane: number, memory: Uint8Array) => void) {
     this.#bytes = bytes;
     this.#give = give;
     this.#held = Array.from({ length: laneCount }, () => 0);
+    this.#spare = Array.from({ length: buffersOnTheWay }, () => this.#newBuffer());
     for (let round = 0; round < roomsAhead; round++) {
       for (let lane = 0; lane < laneCount; lane++) this.#provide(lane, this.#newBuffer());
     }
@@ -30,17 +31,16 @@ export class PackMemory {
   /** A lane sent a pack off. */
   filled(lane: number): void {
     this.#held[lane] = this.#held[lane]! - 1;
-    if (this.#spare > 0) {
-      this.#spare--;
-      this.#provide(lane, this.#newBuffer());
-    }
+    const memory = this.#spare.pop();
+    if (memory !== undefined) this.#provide(lane, memory);
   }
 
   /** A pack is durable; its memory goes to the lane that has least, or waits. */
   free(pack: Uint8Array): void {
+    const memory = new Uint8Array(pack.buffer);
     const least = Math.min(...this.#held);
-    if (least >= roomsAhead) this.#spare++;
-    else this.#provide(this.#held.indexOf(least), new Uint8Array(pack.buffer));
+    if (least >= roomsAhead) this.#spare.push(memory);
+    else this.#provide(this.#held.indexOf(least), memory);
   }
 
   #provide(lane: number, memory: Uint8Array): void {

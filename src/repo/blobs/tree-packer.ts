@@ -37,8 +37,8 @@ export class TreePacker {
   }
 
   #open(blobBytes: number): PackBuilder {
-    const { newSeal, repoId, capacity } = this.#options;
+    const { repoId, capacity } = this.#options;
     const memory = new Uint8Array(Math.max(capacity, packBytesFor(blobBytes, 0)));
-    return new PackBuilder(newSeal(), repoId, "tree", memory);
+    return new PackBuilder(this.#options.newSeal(), repoId, "tree", memory);
   }
 }

@@ -93,8 +93,8 @@ export function openNative(parameters: ZstdParameters | undefined): ZstdEngine |
 
 /** node:zlib as newer Nodes have it; the types are those of Node 20, which has none of this. */
 interface ZlibWithZstd {
-  zstdCompressSync?(input: Uint8Array, options: object): Buffer;
-  zstdDecompressSync?(input: Uint8Array, options: object): Buffer;
+  readonly zstdCompressSync?: (input: Uint8Array, options: object) => Buffer;
+  readonly zstdDecompressSync?: (input: Uint8Array, options: object) => Buffer;
   constants: Readonly<Record<string, number>>;
 }
 
@@ -102,12 +102,10 @@ interface ZlibWithZstd {
 export function openBuiltIn(parameters: ZstdParameters | undefined): ZstdEngine | undefined {
   const { zstdCompressSync, zstdDecompressSync, constants } = zlib as unknown as ZlibWithZstd;
   if (zstdCompressSync === undefined || zstdDecompressSync === undefined) return undefined;
-  const params = Object.fromEntries(
-    Object.entries(parameters ?? {}).map(([name, value]) => [
-      constants[`ZSTD_c_${name}`],
-      value as number,
-    ]),
-  );
+  const params: Record<string, number> = {};
+  for (const [name, value] of Object.entries(parameters ?? {}) as [string, number][]) {
+    params[String(constants[`ZSTD_c_${name}`])] = value;
+  }
   const engine: ZstdEngine = {
     name: "node:zlib",
     compress(plain, dictionary) {
