@@ -3,15 +3,16 @@ import { spawnSync } from "node:child_process";
 import { closeSync, mkdtempSync, readSync, writeSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll } from "vitest";
+import { onTestFinished } from "vitest";
 
 import type { FileProblem, RestoreOptions, WalkEvent, WalkOptions } from "../../src/files/index.ts";
 import { plannedRoots, TreeRestorer, walk } from "../../src/files/index.ts";
 
+/** Removed when the test that asked for it ends. */
 export function makeFolder(): string {
   const folder = mkdtempSync(join(tmpdir(), "ashlar-files-"));
   // rm knows trees that are deeper than a path may be long.
-  afterAll(() => spawnSync("rm", ["-rf", folder]));
+  onTestFinished(() => void spawnSync("rm", ["-rf", folder]));
   return folder;
 }
 
