@@ -134,7 +134,6 @@ export class BlobWriter {
     this.#slotBytes = Math.max(image.segmentBytes, 2 * stream.maxBytes);
     this.#ids = createIdHasher(keys);
     this.#trees = new TreePacker({
-      ids: this.#ids,
       chooser: new FormChooser(openZstd(level), verify),
       repoId,
       capacity,

@@ -1,10 +1,9 @@
 /** Packs tree nodes on the main thread: they are made there, small, and few beside the data. */
-import type { IdHasher, PackSeal } from "../../crypto/index.ts";
+import type { PackSeal } from "../../crypto/index.ts";
 import { FormChooser } from "./choose-form.ts";
 import { PackBuilder, packBytesFor, type BuiltPack } from "./pack-builder.ts";
 
 export interface TreePackerOptions {
-  readonly ids: IdHasher;
   readonly chooser: FormChooser;
   readonly repoId: Uint8Array;
   /** A Padmé length. */
