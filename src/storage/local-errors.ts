@@ -9,8 +9,8 @@ export function errnoOf(error: unknown): string | undefined {
 }
 
 const hints: Readonly<Record<string, string>> = {
-  ENOSPC: "The disk is full: forget snapshots and prune, or make room otherwise",
-  EDQUOT: "The quota is used up: forget snapshots and prune, or raise it",
+  ENOSPC: "The disk is full: free space, or forget snapshots and run `ashlar prune`",
+  EDQUOT: "The quota is used up: raise it, or forget snapshots and run `ashlar prune`",
   EROFS: "The file system is mounted read-only",
   EACCES: "This user may not do this in the repository's folder",
   EPERM: "This user may not do this in the repository's folder",
@@ -30,10 +30,11 @@ const temporary: ReadonlySet<string> = new Set([
   "ETIMEDOUT",
 ]);
 
-/** Errors of ours, and aborts, pass as they are. */
+/** Errors of ours, aborts and Node's refusals of an argument pass as they are. */
 export function backendError(error: unknown, action: string): unknown {
   const errno = errnoOf(error);
-  if (error instanceof StoreError || errno === undefined || errno === "ABORT_ERR") return error;
+  if (error instanceof StoreError || errno === undefined || /^(ABORT_ERR|ERR_)/.test(errno))
+    return error;
   const words =
     error instanceof Error
       ? (/^[A-Z0-9]+: ([^,]+),/.exec(error.message)?.[1] ?? error.message)

@@ -6,21 +6,27 @@
  * Folders are made by `createLocalStorage` alone: a repository whose mount went away must not grow anew
  * on the disk beneath. What does not bear an object's name (a killed run's temporary) is never listed.
  */
-import { constants, type Dirent } from "node:fs";
+import { constants } from "node:fs";
 import {
   type FileHandle,
   link,
   mkdir,
   open,
-  opendir,
+  readdir,
   rename,
   stat,
   unlink,
 } from "node:fs/promises";
-import { join } from "node:path";
-import { mapConcurrent } from "../async.ts";
-import { CorruptionError, RepositoryExistsError, RepositoryNotFoundError } from "../errors.ts";
+import { dirname, join } from "node:path";
+import {
+  assert,
+  CorruptionError,
+  RepositoryExistsError,
+  RepositoryNotFoundError,
+} from "../errors.ts";
+import { readFully, syncFolder, writeDurably } from "./durable-file.ts";
 import { backendError, errnoOf } from "./local-errors.ts";
+import { filesOf } from "./local-listing.ts";
 import {
   type ByteRange,
   configName,
@@ -32,23 +38,32 @@ import {
 } from "./storage.ts";
 
 const folderKinds = ["keys", "data", "index", "snapshots", "locks"] as const;
+const shards = Array.from({ length: 256 }, (_, n) => n.toString(16).padStart(2, "0"));
+const folders = [...folderKinds, ...shards.map((shard) => join("data", shard))];
 const objectName = /^[0-9a-f]{64}$/;
 const temporaryPrefix = "tmp-";
-const statsInFlight = 32;
+
+/** What `link` answers where there are no hard links, as on FAT and some network file systems. */
+const noLinks: ReadonlySet<string | undefined> = new Set(["EPERM", "ENOTSUP", "EMLINK", "ENOSYS"]);
 
 /** Makes the folders of a new repository. @throws {RepositoryExistsError} */
 export async function createLocalStorage(root: string): Promise<LocalStorage> {
   try {
-    await mkdir(root, { recursive: true, mode: 0o700 });
+    const made = await mkdir(root, { recursive: true, mode: 0o700 });
     if (await exists(join(root, configName))) {
       throw new RepositoryExistsError(`Cannot create repository ${root}: there is one already`, {
         hint: "Use it, or choose another place",
       });
     }
-    for (const folder of [...folderKinds, ...shards().map((shard) => join("data", shard))]) {
+    for (const folder of folders) {
       await mkdir(join(root, folder), { recursive: true, mode: 0o700 });
     }
-    await syncFolder(root);
+    // Every name from the first folder that is new: later puts rely on them after a power cut.
+    await syncFolder(join(root, "data"));
+    for (let path = root; ; path = dirname(path)) {
+      await syncFolder(path);
+      if (made === undefined || path === dirname(made) || path === dirname(path)) break;
+    }
   } catch (error) {
     throw backendError(error, `Cannot create repository ${root}`);
   }
@@ -63,7 +78,7 @@ export async function openLocalStorage(root: string): Promise<LocalStorage> {
     throw backendError(error, `Cannot open repository ${root}`);
   }
   throw new RepositoryNotFoundError(`Cannot open repository ${root}: there is none`, {
-    hint: "An unmounted disk looks like this: mount it, or check the path. Only `ashlar init` creates a repository",
+    hint: "A mount point whose disk is not mounted looks like this: mount it, or check the path. Only `ashlar init` creates a repository",
   });
 }
 
@@ -91,20 +106,11 @@ export class LocalStorage implements Storage {
     call?.signal?.throwIfAborted();
     const path = this.#path(kind, name);
     const folder = this.#folder(kind, name);
-    const temporary = join(
-      folder,
-      `${temporaryPrefix}${process.pid}-${this.#temporaries++}-${name.slice(0, 16)}`,
-    );
     try {
-      await writeDurably(temporary, parts, call?.signal);
-      try {
-        if (!(await this.#publish(temporary, path))) return "exists";
-      } finally {
-        await unlink(temporary).catch(ignoreAbsent);
-      }
-      // The folder too: a name alone may be lost with the power.
+      const isNew = !(await exists(path)) && (await this.#create(folder, path, parts, call));
+      // When it exists as well: whoever made it may not have come so far.
       await syncFolder(folder);
-      return "created";
+      return isNew ? "created" : "exists";
     } catch (error) {
       throw backendError(error, `Cannot store ${kind} object ${name} in ${this.location}`);
     }
@@ -121,19 +127,21 @@ export class LocalStorage implements Storage {
     try {
       file = await open(this.#path(kind, name), constants.O_RDONLY);
       const { offset, length } = range ?? { offset: 0, length: (await file.stat()).size };
+      assert(offset >= 0 && length >= 0, "a range begins and ends at or after 0");
       const bytes =
         call?.into === undefined ? new Uint8Array(length) : call.into.subarray(0, length);
-      if (bytes.length < length) throw new RangeError("the buffer is smaller than the range");
-      const count = await readFully(file, bytes, offset);
-      if (count === length) return bytes;
+      assert(bytes.length === length, "a buffer holds the range read into it");
+      const end = offset + (await readFully(file, bytes, offset));
+      if (end === offset + length && (length > 0 || end <= (await file.stat()).size)) return bytes;
       throw new CorruptionError(
-        `Cannot read ${kind} object ${name}: it ends at ${offset + count}, not at ${offset + length} or after`,
-        {
-          hint: "See: ashlar check",
-        },
+        `Cannot read ${kind} object ${name}: it ends before byte ${offset + length}`,
+        { hint: "See: ashlar check" },
       );
     } catch (error) {
-      if (errnoOf(error) === "ENOENT") return this.#absent();
+      if (errnoOf(error) === "ENOENT") {
+        await this.#assertPresent();
+        return undefined;
+      }
       throw backendError(error, `Cannot read ${kind} object ${name} from ${this.location}`);
     } finally {
       await file?.close();
@@ -144,16 +152,25 @@ export class LocalStorage implements Storage {
     kind: ObjectKind,
     call?: StorageCall & { readonly prefix?: string },
   ): AsyncGenerator<ObjectInfo> {
+    call?.signal?.throwIfAborted();
     const prefix = call?.prefix ?? "";
     if (kind === "config") {
-      const info = await this.stat("config", configName);
-      if (info?.name.startsWith(prefix) === true) yield info;
+      const info = await this.stat(kind, configName);
+      if (info !== undefined && configName.startsWith(prefix)) yield info;
       return;
     }
-    const found = mapConcurrent(this.#names(kind, prefix), statsInFlight, (name) =>
-      this.stat(kind, name, call),
-    );
-    for await (const info of found) if (info !== undefined) yield info;
+    const parts = kind === "data" ? shards.map((shard) => ({ shard })) : [{ shard: "" }];
+    for (const { shard } of parts) {
+      if (!prefix.startsWith(shard) && !shard.startsWith(prefix)) continue;
+      const isObject = (name: string): boolean =>
+        objectName.test(name) && name.startsWith(prefix) && name.startsWith(shard);
+      try {
+        yield* await filesOf(join(this.#root, kind, shard), isObject);
+      } catch (error) {
+        throw backendError(error, `Cannot list ${kind} objects of ${this.location}`);
+      }
+      call?.signal?.throwIfAborted();
+    }
   }
 
   async stat(kind: ObjectKind, name: string, call?: StorageCall): Promise<ObjectInfo | undefined> {
@@ -162,7 +179,10 @@ export class LocalStorage implements Storage {
       const info = await stat(this.#path(kind, name));
       return info.isFile() ? { name, size: info.size } : undefined;
     } catch (error) {
-      if (errnoOf(error) === "ENOENT") return undefined;
+      if (errnoOf(error) === "ENOENT") {
+        await this.#assertPresent();
+        return undefined;
+      }
       throw backendError(error, `Cannot look at ${kind} object ${name} in ${this.location}`);
     }
   }
@@ -170,11 +190,12 @@ export class LocalStorage implements Storage {
   async delete(kind: ObjectKind, name: string, call?: StorageCall): Promise<boolean> {
     call?.signal?.throwIfAborted();
     try {
-      await unlink(this.#path(kind, name));
+      const isGone = await removed(this.#path(kind, name));
+      if (!isGone) await this.#assertPresent();
+      // When there was none as well: a run killed just before the sync may have removed it.
       await syncFolder(this.#folder(kind, name));
-      return true;
+      return isGone;
     } catch (error) {
-      if (errnoOf(error) === "ENOENT") return false;
       throw backendError(error, `Cannot delete ${kind} object ${name} from ${this.location}`);
     }
   }
@@ -190,21 +211,55 @@ export class LocalStorage implements Storage {
    */
   async removeStaleTemporaries(before: number): Promise<number> {
     let freed = 0;
-    const folders = [
-      ...folderKinds.filter((kind) => kind !== "data"),
-      ...shards().map((shard) => join("data", shard)),
-    ];
-    for (const folder of folders) {
-      for await (const entry of entriesOf(join(this.#root, folder))) {
-        if (!entry.name.startsWith(temporaryPrefix)) continue;
-        const path = join(this.#root, folder, entry.name);
-        const info = await stat(path).catch(ignoreAbsent);
-        if (info === undefined || info.mtimeMs >= before) continue;
-        await unlink(path).catch(ignoreAbsent);
-        freed += info.size;
+    try {
+      for (const folder of [".", ...folders]) {
+        for (const name of await readdir(join(this.#root, folder))) {
+          if (!name.startsWith(temporaryPrefix)) continue;
+          const path = join(this.#root, folder, name);
+          const info = await stat(path).catch(ignoreAbsent);
+          if (info === undefined || info.mtimeMs >= before) continue;
+          // Killed after `link`, the bytes are an object's by now.
+          if ((await removed(path)) && info.nlink === 1) freed += info.size;
+        }
       }
+    } catch (error) {
+      throw backendError(error, `Cannot clean up repository ${this.location}`);
     }
     return freed;
+  }
+
+  /** @returns false when another was faster */
+  async #create(
+    folder: string,
+    path: string,
+    parts: readonly Uint8Array[],
+    call: StorageCall | undefined,
+  ): Promise<boolean> {
+    const temporary = await this.#writeTemporary(folder, parts, call?.signal);
+    try {
+      call?.signal?.throwIfAborted();
+      return await this.#publish(temporary, path);
+    } finally {
+      // Should this fail the object is in its place all the same, and prune removes the rest.
+      await unlink(temporary).catch(() => undefined);
+    }
+  }
+
+  /** Names repeat where process ids do (containers), and after a kill: taken ones are passed over. */
+  async #writeTemporary(
+    folder: string,
+    parts: readonly Uint8Array[],
+    signal: AbortSignal | undefined,
+  ): Promise<string> {
+    for (;;) {
+      const path = join(folder, `${temporaryPrefix}${process.pid}-${this.#temporaries++}`);
+      try {
+        await writeDurably(path, parts, signal);
+        return path;
+      } catch (error) {
+        if (errnoOf(error) !== "EEXIST") throw error;
+      }
+    }
   }
 
   /** @returns false when the name was taken */
@@ -216,34 +271,13 @@ export class LocalStorage implements Storage {
       } catch (error) {
         const code = errnoOf(error);
         if (code === "EEXIST") return false;
-        if (code !== "EPERM" && code !== "ENOTSUP" && code !== "EMLINK" && code !== "ENOSYS")
-          throw error;
-        this.#canLink = false; // FAT and some network file systems have no links.
+        if (!noLinks.has(code)) throw error;
+        this.#canLink = false;
       }
     }
     if (await exists(path)) return false;
     await rename(temporary, path);
     return true;
-  }
-
-  async *#names(kind: (typeof folderKinds)[number], prefix: string): AsyncGenerator<string> {
-    const folder = join(this.#root, kind);
-    const isWanted = (name: string): boolean => objectName.test(name) && name.startsWith(prefix);
-    try {
-      if (kind !== "data") {
-        for await (const { name } of entriesOf(folder)) if (isWanted(name)) yield name;
-        return;
-      }
-      for (const shard of shards().filter(
-        (shard) => prefix.startsWith(shard) || shard.startsWith(prefix),
-      )) {
-        for await (const { name } of entriesOf(join(folder, shard))) {
-          if (isWanted(name) && name.startsWith(shard)) yield name;
-        }
-      }
-    } catch (error) {
-      throw backendError(error, `Cannot list ${kind} objects of ${this.location}`);
-    }
   }
 
   #folder(kind: ObjectKind, name: string): string {
@@ -253,65 +287,18 @@ export class LocalStorage implements Storage {
 
   #path(kind: ObjectKind, name: string): string {
     const isObject = kind === "config" ? name === configName : objectName.test(name);
-    if (!isObject) throw new RangeError(`no object can be named ${name}`);
+    assert(isObject, `an object is named by 64 hexadecimal digits, not ${name}`);
     return join(this.#folder(kind, name), name);
   }
 
   /** An object may be absent; the repository may not. */
-  async #absent(): Promise<undefined> {
-    if (await exists(join(this.#root, "keys"))) return undefined;
+  async #assertPresent(): Promise<void> {
+    if (await exists(join(this.#root, "keys"))) return;
     throw new RepositoryNotFoundError(
       `Cannot read from repository ${this.#root}: it has vanished`,
-      {
-        hint: "Was the disk unmounted? Mount it and run again",
-      },
+      { hint: "Was the disk unmounted? Mount it and run again" },
     );
   }
-}
-
-async function writeDurably(
-  path: string,
-  parts: readonly Uint8Array[],
-  signal: AbortSignal | undefined,
-): Promise<void> {
-  const file = await open(path, "wx", 0o400);
-  try {
-    for (const part of parts) {
-      for (let at = 0; at < part.length;) {
-        signal?.throwIfAborted();
-        at += (await file.write(part, at)).bytesWritten;
-      }
-    }
-    await file.sync();
-  } catch (error) {
-    await unlink(path).catch(ignoreAbsent);
-    throw error;
-  } finally {
-    await file.close();
-  }
-}
-
-async function readFully(file: FileHandle, into: Uint8Array, offset: number): Promise<number> {
-  let at = 0;
-  while (at < into.length) {
-    const { bytesRead } = await file.read(into, at, into.length - at, offset + at);
-    if (bytesRead === 0) break;
-    at += bytesRead;
-  }
-  return at;
-}
-
-async function syncFolder(path: string): Promise<void> {
-  const folder = await open(path, constants.O_RDONLY | constants.O_DIRECTORY);
-  try {
-    await folder.sync();
-  } finally {
-    await folder.close();
-  }
-}
-
-async function* entriesOf(folder: string): AsyncGenerator<Dirent> {
-  yield* await opendir(folder, { bufferSize: 512 });
 }
 
 async function exists(path: string): Promise<boolean> {
@@ -325,8 +312,15 @@ async function exists(path: string): Promise<boolean> {
   }
 }
 
-function shards(): string[] {
-  return Array.from({ length: 256 }, (_, n) => n.toString(16).padStart(2, "0"));
+/** @returns false when there was no such file */
+async function removed(path: string): Promise<boolean> {
+  try {
+    await unlink(path);
+    return true;
+  } catch (error) {
+    ignoreAbsent(error);
+    return false;
+  }
 }
 
 function ignoreAbsent(error: unknown): undefined {

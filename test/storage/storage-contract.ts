@@ -1,157 +1,247 @@
-/** What every backend and every wrapper must do: run by each of them. */
-import { createHash, randomBytes } from "node:crypto";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { CorruptionError } from "../../src/errors.ts";
-import { configName, type ObjectKind, type Storage } from "../../src/storage/index.ts";
+/** What every Storage does, whatever it is made of; backends and wrappers all run it. */
+import { createHash } from "node:crypto";
+import { describe, expect, it } from "vitest";
+import { concatBytes, equalBytes } from "../../src/bytes.ts";
+import { BugError, CorruptionError } from "../../src/errors.ts";
+import type { ObjectInfo, ObjectKind, Storage } from "../../src/storage/index.ts";
 
-export interface StorageUnderTest {
-  readonly storage: Storage;
-  readonly cleanUp: () => Promise<void>;
+const folderKinds: readonly ObjectKind[] = ["keys", "data", "index", "snapshots", "locks"];
+const mebibyte = 1024 * 1024;
+
+export function bytesOf(length: number, seed = 1): Uint8Array {
+  const bytes = new Uint8Array(length);
+  for (let n = 0, value = seed; n < length; n++) {
+    value = (Math.imul(value, 1664525) + 1013904223) >>> 0;
+    bytes[n] = value >>> 24;
+  }
+  return bytes;
 }
 
-const kinds: readonly ObjectKind[] = ["keys", "data", "index", "snapshots", "locks"];
-
-export function nameOf(...parts: readonly Uint8Array[]): string {
-  const hash = createHash("sha256");
-  for (const part of parts) hash.update(part);
-  return hash.digest("hex");
+export function nameOf(bytes: Uint8Array): string {
+  return createHash("sha256").update(bytes).digest("hex");
 }
 
-export function storageContract(name: string, make: () => Promise<StorageUnderTest>): void {
-  describe(`${name} as a storage`, () => {
-    let storage: Storage;
-    let cleanUp: () => Promise<void>;
+export async function listed(listing: AsyncIterable<ObjectInfo>): Promise<ObjectInfo[]> {
+  const found: ObjectInfo[] = [];
+  for await (const info of listing) found.push(info);
+  return found.sort((a, b) => (a.name < b.name ? -1 : 1));
+}
 
-    beforeEach(async () => {
-      ({ storage, cleanUp } = await make());
-    });
-    afterEach(async () => {
-      await storage.close();
-      await cleanUp();
-    });
+/** `toEqual` takes seconds for megabytes. */
+function expectBytes(got: Uint8Array | undefined, wanted: Uint8Array): void {
+  expect(got?.length).toBe(wanted.length);
+  expect(got !== undefined && equalBytes(got, wanted)).toBe(true);
+}
 
-    async function put(kind: ObjectKind, ...parts: readonly Uint8Array[]): Promise<string> {
-      const object = nameOf(...parts);
-      await storage.put(kind, object, parts);
-      return object;
-    }
-
-    async function listed(kind: ObjectKind, prefix?: string): Promise<Map<string, number>> {
-      const found = new Map<string, number>();
-      for await (const { name: object, size } of storage.list(
-        kind,
-        prefix === undefined ? {} : { prefix },
-      ))
-        found.set(object, size);
-      return found;
-    }
-
-    it.each(kinds)("gives back what was put into %s, whole", async (kind) => {
-      const bytes = randomBytes(1000);
-      const object = await put(kind, bytes);
-      expect(await storage.get(kind, object)).toEqual(new Uint8Array(bytes));
-      expect(await storage.stat(kind, object)).toEqual({ name: object, size: 1000 });
-      expect(await listed(kind)).toEqual(new Map([[object, 1000]]));
-    });
-
-    it("stores parts back to back, an empty object, and one of 20 MiB", async () => {
-      const parts = [randomBytes(3), new Uint8Array(), randomBytes(20 * 1024 * 1024)];
-      const whole = Buffer.concat(parts);
-      const object = await put("data", ...parts);
-      expect(Buffer.compare((await storage.get("data", object))!, whole)).toBe(0);
-      const empty = await put("data", new Uint8Array());
-      expect(await storage.get("data", empty)).toEqual(new Uint8Array());
-    });
-
-    it("keeps config under its name", async () => {
-      expect(await storage.get("config", configName)).toBeUndefined();
-      expect(await storage.put("config", configName, [Uint8Array.of(1)])).toBe("created");
-      expect(await storage.put("config", configName, [Uint8Array.of(2)])).toBe("exists");
-      expect(await storage.get("config", configName)).toEqual(Uint8Array.of(1));
-    });
-
-    it("never changes an object that is there", async () => {
-      const object = nameOf(Uint8Array.of(1));
-      expect(await storage.put("index", object, [Uint8Array.of(1)])).toBe("created");
-      expect(await storage.put("index", object, [Uint8Array.of(2, 3)])).toBe("exists");
-      expect(await storage.get("index", object)).toEqual(Uint8Array.of(1));
-    });
-
-    it("answers `created` to exactly one of many puts at once", async () => {
-      const bytes = randomBytes(100_000);
-      const object = nameOf(bytes);
-      const answers = await Promise.all(
-        Array.from({ length: 8 }, () => storage.put("data", object, [bytes])),
-      );
-      if (storage.traits.conditionalPut)
-        expect(answers.filter((answer) => answer === "created")).toHaveLength(1);
-      expect(Buffer.compare((await storage.get("data", object))!, bytes)).toBe(0);
-    });
-
-    it("reads ranges, also into shared memory", async () => {
-      const bytes = randomBytes(5000);
-      const object = await put("data", bytes);
-      expect(await storage.get("data", object, { offset: 100, length: 50 })).toEqual(
-        new Uint8Array(bytes.subarray(100, 150)),
-      );
-      expect(await storage.get("data", object, { offset: 4999, length: 1 })).toEqual(
-        new Uint8Array(bytes.subarray(4999)),
-      );
-      expect(await storage.get("data", object, { offset: 5000, length: 0 })).toEqual(
-        new Uint8Array(),
-      );
-      const into = new Uint8Array(new SharedArrayBuffer(64), 8);
-      const view = await storage.get("data", object, { offset: 10, length: 20 }, { into });
-      expect(view!.buffer).toBe(into.buffer);
-      expect(Buffer.compare(into.subarray(0, 20), bytes.subarray(10, 30))).toBe(0);
-    });
-
-    it("says so when an object ends before the range does", async () => {
-      const object = await put("data", randomBytes(100));
-      await expect(storage.get("data", object, { offset: 90, length: 11 })).rejects.toThrow(
-        CorruptionError,
-      );
-    });
-
-    it("answers undefined for what is not there, and false when asked to delete it", async () => {
-      const absent = nameOf(Uint8Array.of(9));
-      expect(await storage.get("data", absent)).toBeUndefined();
-      expect(await storage.get("data", absent, { offset: 0, length: 1 })).toBeUndefined();
-      expect(await storage.stat("data", absent)).toBeUndefined();
-      expect(await storage.delete("data", absent)).toBe(false);
-    });
-
-    it("deletes", async () => {
-      const object = await put("locks", Uint8Array.of(1));
-      expect(await storage.delete("locks", object)).toBe(true);
-      expect(await storage.get("locks", object)).toBeUndefined();
-      expect(await listed("locks")).toEqual(new Map());
-    });
-
-    it("lists by prefix", async () => {
-      const objects = await Promise.all(
-        Array.from({ length: 40 }, (_, n) => put("data", Uint8Array.of(n))),
-      );
-      expect([...(await listed("data")).keys()].sort()).toEqual([...objects].sort());
-      for (const prefix of [
-        "",
-        objects[0]!.slice(0, 1),
-        objects[0]!.slice(0, 2),
-        objects[0]!.slice(0, 7),
-      ]) {
-        const expected = objects.filter((object) => object.startsWith(prefix)).sort();
-        expect([...(await listed("data", prefix)).keys()].sort()).toEqual(expected);
+/** @param make  a new and empty storage */
+export function storageContract(kindOfStorage: string, make: () => Promise<Storage>): void {
+  describe(kindOfStorage, () => {
+    it("gives back what was put, parts joined, in every kind", async () => {
+      const storage = await make();
+      const parts = [bytesOf(10), new Uint8Array(0), bytesOf(70_000, 2), bytesOf(1, 3)];
+      const whole = concatBytes(parts);
+      for (const kind of folderKinds) {
+        expect(await storage.put(kind, nameOf(whole), parts)).toBe("created");
+        expectBytes(await storage.get(kind, nameOf(whole)), whole);
+        expect(await storage.stat(kind, nameOf(whole))).toEqual({
+          name: nameOf(whole),
+          size: whole.length,
+        });
       }
     });
 
-    it("does nothing once it was told to stop", async () => {
-      const signal = AbortSignal.abort(new Error("stop"));
-      const object = nameOf(Uint8Array.of(5));
-      await expect(storage.put("data", object, [Uint8Array.of(5)], { signal })).rejects.toThrow(
-        "stop",
-      );
-      await expect(storage.get("data", object, undefined, { signal })).rejects.toThrow("stop");
-      expect(await storage.stat("data", object)).toBeUndefined();
+    it("keeps config apart from the rest, under its own name", async () => {
+      const storage = await make();
+      expect(await storage.get("config", "config")).toBeUndefined();
+      expect(await storage.put("config", "config", [bytesOf(5)])).toBe("created");
+      expect(await storage.put("config", "config", [bytesOf(6)])).toBe("exists");
+      expect(await storage.get("config", "config")).toEqual(bytesOf(5));
+      expect(await listed(storage.list("config"))).toEqual([{ name: "config", size: 5 }]);
+      for (const kind of folderKinds) expect(await listed(storage.list(kind))).toEqual([]);
+    });
+
+    it("holds empty objects", async () => {
+      const storage = await make();
+      const name = nameOf(new Uint8Array(0));
+      expect(await storage.put("index", name, [])).toBe("created");
+      expect(await storage.put("index", name, [])).toBe("exists");
+      expect(await storage.get("index", name)).toEqual(new Uint8Array(0));
+      expect(await listed(storage.list("index"))).toEqual([{ name, size: 0 }]);
+    });
+
+    it("holds objects of 20 MiB in more parts than one call may write, also from shared memory", async () => {
+      const storage = await make();
+      const shared = new Uint8Array(new SharedArrayBuffer(20 * mebibyte));
+      shared.set(bytesOf(20 * mebibyte));
+      const parts: Uint8Array[] = [];
+      for (let at = 0; at < 6000; at++) parts.push(shared.subarray(at, at + 1));
+      parts.push(shared.subarray(6000));
+      const name = nameOf(shared);
+      expect(await storage.put("data", name, parts)).toBe("created");
+      expectBytes(await storage.get("data", name), shared);
+    });
+
+    it("never changes an object once it is there", async () => {
+      const storage = await make();
+      const name = nameOf(bytesOf(1000));
+      await storage.put("data", name, [bytesOf(1000)]);
+      expect(await storage.put("data", name, [bytesOf(999, 2)])).toBe("exists");
+      expect(await storage.get("data", name)).toEqual(bytesOf(1000));
+    });
+
+    it("keeps neither the caller's memory nor lends its own", async () => {
+      const storage = await make();
+      const mine = bytesOf(100);
+      const name = nameOf(mine);
+      await storage.put("keys", name, [mine]);
+      mine.fill(0);
+      const got = await storage.get("keys", name);
+      expect(got).toEqual(bytesOf(100));
+      got?.fill(0);
+      expect(await storage.get("keys", name)).toEqual(bytesOf(100));
+    });
+
+    it("answers `created` to exactly one of racing puts, and stores that one whole", async () => {
+      const storage = await make();
+      if (!storage.traits.conditionalPut) return;
+      for (let round = 0; round < 5; round++) {
+        const name = nameOf(bytesOf(10, round));
+        const bodies = [1, 2, 3, 4].map((seed) => bytesOf(50_000 + seed, seed));
+        const answers = await Promise.all(bodies.map((body) => storage.put("index", name, [body])));
+        expect(answers.filter((answer) => answer === "created")).toHaveLength(1);
+        expectBytes(await storage.get("index", name), bodies[answers.indexOf("created")]!);
+      }
+    });
+
+    it("reads ranges: inside, suffix, whole, none", async () => {
+      const storage = await make();
+      const whole = bytesOf(10_000);
+      const name = nameOf(whole);
+      await storage.put("data", name, [whole]);
+      for (const [offset, length] of [
+        [0, 10_000],
+        [0, 1],
+        [4095, 2],
+        [9999, 1],
+        [5000, 5000],
+        [0, 0],
+        [10_000, 0],
+      ] as const) {
+        const got = await storage.get("data", name, { offset, length });
+        expect(got).toEqual(whole.slice(offset, offset + length));
+      }
+    });
+
+    it("finds an object corrupt when it ends before the range does", async () => {
+      const storage = await make();
+      const name = nameOf(bytesOf(100));
+      await storage.put("data", name, [bytesOf(100)]);
+      for (const [offset, length] of [
+        [0, 101],
+        [100, 1],
+        [5000, 10],
+        [101, 0],
+      ] as const) {
+        await expect(storage.get("data", name, { offset, length })).rejects.toThrow(
+          CorruptionError,
+        );
+      }
+    });
+
+    it("reads into the beginning of given memory, shared or not, and nowhere else", async () => {
+      const storage = await make();
+      const whole = bytesOf(3000);
+      const name = nameOf(whole);
+      await storage.put("data", name, [whole]);
+      for (const memory of [new SharedArrayBuffer(5000), new ArrayBuffer(5000)]) {
+        const into = new Uint8Array(memory, 100, 4000);
+        const got = await storage.get("data", name, { offset: 10, length: 2000 }, { into });
+        expect(got?.buffer).toBe(memory);
+        expect([got?.byteOffset, got?.length]).toEqual([100, 2000]);
+        const all = new Uint8Array(memory);
+        expect(equalBytes(all.subarray(100, 2100), whole.subarray(10, 2010))).toBe(true);
+        expect(all.subarray(0, 100).every((byte) => byte === 0)).toBe(true);
+        expect(all.subarray(2100).every((byte) => byte === 0)).toBe(true);
+      }
+    });
+
+    it("takes misuse for our own mistake", async () => {
+      const storage = await make();
+      const name = nameOf(bytesOf(10));
+      await storage.put("data", name, [bytesOf(10)]);
+      const into = new Uint8Array(9);
+      await expect(storage.get("data", name, undefined, { into })).rejects.toThrow(BugError);
+      await expect(storage.get("data", "../config")).rejects.toThrow(BugError);
+      await expect(storage.put("data", "config", [])).rejects.toThrow(BugError);
+      await expect(storage.delete("config", name)).rejects.toThrow(BugError);
+    });
+
+    it("answers for an absent object without an error", async () => {
+      const storage = await make();
+      const name = nameOf(bytesOf(1));
+      for (const kind of folderKinds) {
+        expect(await storage.get(kind, name)).toBeUndefined();
+        expect(await storage.get(kind, name, { offset: 5, length: 5 })).toBeUndefined();
+        expect(await storage.stat(kind, name)).toBeUndefined();
+        expect(await storage.delete(kind, name)).toBe(false);
+      }
+    });
+
+    it("lists every object of a kind once, with its size, and narrows by prefix", async () => {
+      const storage = await make();
+      const bodies = Array.from({ length: 60 }, (_, n) => bytesOf(n, n));
+      for (const body of bodies) await storage.put("data", nameOf(body), [body]);
+      await storage.put("index", nameOf(bytesOf(3)), [bytesOf(3)]);
+      const all = bodies
+        .map((body) => ({ name: nameOf(body), size: body.length }))
+        .sort((a, b) => (a.name < b.name ? -1 : 1));
+      expect(await listed(storage.list("data"))).toEqual(all);
+      const name = all[30]!.name;
+      for (const length of [0, 1, 2, 3, 10, 64]) {
+        const prefix = name.slice(0, length);
+        expect(await listed(storage.list("data", { prefix }))).toEqual(
+          all.filter((info) => info.name.startsWith(prefix)),
+        );
+      }
+    });
+
+    it("stops listing when the consumer does", async () => {
+      const storage = await make();
+      for (let n = 0; n < 10; n++) {
+        await storage.put("index", nameOf(bytesOf(9, n)), [bytesOf(9, n)]);
+      }
+      let count = 0;
+      for await (const info of storage.list("index")) {
+        expect(info.size).toBe(9);
+        if (++count === 3) break;
+      }
+      expect(count).toBe(3);
+    });
+
+    it("deletes once, and the name is free again", async () => {
+      const storage = await make();
+      const name = nameOf(bytesOf(10));
+      await storage.put("snapshots", name, [bytesOf(10)]);
+      expect(await storage.delete("snapshots", name)).toBe(true);
+      expect(await storage.delete("snapshots", name)).toBe(false);
+      expect(await storage.get("snapshots", name)).toBeUndefined();
+      expect(await listed(storage.list("snapshots"))).toEqual([]);
+      expect(await storage.put("snapshots", name, [bytesOf(11)])).toBe("created");
+    });
+
+    it("does nothing for a caller who has stopped", async () => {
+      const storage = await make();
+      const kept = nameOf(bytesOf(10));
+      const name = nameOf(bytesOf(20));
+      await storage.put("data", kept, [bytesOf(10)]);
+      const reason = new Error("stopped");
+      const call = { signal: AbortSignal.abort(reason) };
+      await expect(storage.put("data", name, [bytesOf(20)], call)).rejects.toBe(reason);
+      await expect(storage.get("data", kept, undefined, call)).rejects.toBe(reason);
+      await expect(storage.stat("data", kept, call)).rejects.toBe(reason);
+      await expect(storage.delete("data", kept, call)).rejects.toBe(reason);
+      await expect(listed(storage.list("data", call))).rejects.toBe(reason);
+      expect(await listed(storage.list("data"))).toEqual([{ name: kept, size: 10 }]);
     });
   });
 }

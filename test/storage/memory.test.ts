@@ -1,0 +1,4 @@
+import { MemoryStorage } from "../support/storage-memory.ts";
+import { storageContract } from "./storage-contract.ts";
+
+storageContract("MemoryStorage", () => Promise.resolve(new MemoryStorage()));
