@@ -11,6 +11,7 @@ import type { Command, CommandArguments, CommandContext } from "../command.ts";
 import { readPatternFiles } from "../pattern-files.ts";
 import { formatBytes, formatSeconds, plural } from "../text.ts";
 
+const deltaChoices = ["auto", "always", "never"] as const;
 const levels = ["off", "fastest", "auto", "better", "max"] as const;
 
 export const command: Command = {
@@ -93,6 +94,12 @@ export const command: Command = {
       describe: "read files whose size, times and inode have not changed, too",
     },
     "dry-run": { alias: "n", type: "boolean", describe: "do everything but store" },
+    delta: {
+      choices: deltaChoices,
+      default: "auto",
+      describe:
+        "store changed chunks against what stood there before; auto: where the repository is near",
+    },
     compression: {
       type: "string",
       requiresArg: true,
@@ -155,6 +162,7 @@ function backupOptions({ host }: CommandContext, args: CommandArguments): Backup
     parent: args.text("parent"),
     force: args.flag("force"),
     dryRun: args.flag("dry-run"),
+    delta: deltaChoices.find((choice) => choice === args.text("delta")),
     compression: compressionLevel(args.text("compression") ?? "auto"),
   };
 }
@@ -222,7 +230,7 @@ function report({ output }: CommandContext, summary: BackupSummary): void {
   );
   output.line(
     `read ${formatBytes(summary.bytesRead)} of ${formatBytes(summary.bytesTotal)}, ` +
-      `new ${formatBytes(summary.bytesNew)} in ${plural(summary.chunksNew, "chunk")}, ` +
+      `new ${formatBytes(summary.bytesNew)} in ${plural(summary.chunksNew, "chunk")} (${plural(summary.chunksDelta, "delta")}), ` +
       `stored ${formatBytes(summary.bytesStored)} in ${formatSeconds(summary.durationSeconds)}`,
   );
   if (summary.snapshotId === undefined) output.line("dry run: nothing was stored");

@@ -19,16 +19,18 @@ import {
 import type { Storage } from "../../storage/index.ts";
 import type { BlobIndex, IndexWriter } from "../blob-index/index.ts";
 import {
+  blockBytes,
+  holeRun,
   blobPlainBytesMax,
   deltaBaseCountMax,
   idBytes,
   type IndexedPack,
   type Settings,
 } from "../format/index.ts";
-import { FormChooser } from "./choose-form.ts";
+import { FormChooser, type KnownBase } from "./choose-form.ts";
 import type { ThreadEntry } from "./executor.ts";
 import { laneEntry } from "./lane-entry.ts";
-import type { CutPart, CutSource, ReadFault } from "./lane-messages.ts";
+import type { ChunkBases, CutPart, CutSource, ReadFault } from "./lane-messages.ts";
 import { LanePool, type CutAnswer, type LaneMessage } from "./lane-pool.ts";
 import type { CompressionLevel } from "./levels.ts";
 import { packBytesFor, packCapacity } from "./pack-builder.ts";
@@ -74,6 +76,16 @@ export interface WriterStats {
   /** Stored bytes of packs, as the storage holds them. */
   bytesStored: number;
 }
+
+/** A new chunk of a segment: its place is from the segment's start, in bytes. */
+export interface NewChunk {
+  readonly chunk: number;
+  readonly offset: number;
+  readonly length: number;
+}
+
+/** @returns for each chunk what it may be stored against, the likeliest last */
+export type FindBases = (chunks: readonly NewChunk[]) => Promise<readonly (readonly KnownBase[])[]>;
 
 export interface StoredSegment {
   /** Chunks and holes in the image map's encoding. */
@@ -190,11 +202,14 @@ export class BlobWriter {
    *
    * @param source  at most a segment, from a segment's start on; `bytes` may be shared memory and must
    *                stay as they are until this resolves
+   * @param findBases  asked when the segment holds a new chunk
    */
-  async storeSegment(source: CutSource): Promise<StoredSegment> {
+  async storeSegment(source: CutSource, findBases?: FindBases): Promise<StoredSegment> {
     const cut = await this.#cut("image", [source]);
     const part = cut.parts[0]!;
-    cut.store(this.#wantNew(cut));
+    const wanted = this.#wantNew(cut);
+    if (findBases === undefined || !wanted.includes(1)) cut.store(wanted);
+    else cut.store(wanted, await this.#bases(cut, wanted, findBases));
     return { runs: cut.runs, ids: cut.ids, bytes: part.bytes, fault: part.fault };
   }
 
@@ -257,6 +272,29 @@ export class BlobWriter {
     wantNew: (cut: CutAnswer, isWanted: (part: CutPart) => boolean): Uint8Array =>
       this.#wantNew(cut, isWanted),
   };
+
+  async #bases(cut: CutAnswer, wanted: Uint8Array, findBases: FindBases): Promise<ChunkBases> {
+    const places: NewChunk[] = [];
+    let at = 0;
+    let chunk = 0;
+    for (const run of cut.runs) {
+      if (run < holeRun) {
+        const length = cut.lengths[chunk]!;
+        if (wanted[chunk] === 1) places.push({ chunk, offset: at, length });
+        chunk++;
+      }
+      at += (run & ~holeRun) * blockBytes;
+    }
+    try {
+      const found = await findBases(places);
+      const bases: (readonly KnownBase[] | undefined)[] = [];
+      places.forEach((place, index) => (bases[place.chunk] = found[index]));
+      return bases;
+    } catch (error) {
+      this.#fail(error);
+      return [];
+    }
+  }
 
   /** A 1 for each chunk that nobody has yet; from here on this run has it. */
   #wantNew(cut: CutAnswer, isWanted: (part: CutPart) => boolean = () => true): Uint8Array {

@@ -10,9 +10,13 @@ export { openZstd, type ZstdEngine } from "./zstd.ts";
 export {
   BlobWriter,
   type BlobWriterOptions,
+  type FindBases,
+  type NewChunk,
   type StoredSegment,
   type WriterStats,
 } from "./blob-writer.ts";
+export type { KnownBase } from "./choose-form.ts";
+export { DeltaBases } from "./delta-bases.ts";
 export type { CutSource, ReadFault } from "./lane-messages.ts";
 export type { ChunkList, StoredStream } from "./store-stream.ts";
 export { BlobReader, type BlobReaderOptions, type VerifyRange } from "./blob-reader.ts";

@@ -7,6 +7,7 @@
 import type { BackupKeys, PackSeal } from "../../crypto/index.ts";
 import type { ImageCutParams, StreamCutParams } from "../../chunker/index.ts";
 import type { IndexedPack } from "../format/index.ts";
+import type { KnownBase } from "./choose-form.ts";
 import type { CompressionLevel } from "./levels.ts";
 
 export interface LaneConfig {
@@ -20,6 +21,9 @@ export interface LaneConfig {
   readonly slotBytes: number;
   readonly slots: number;
 }
+
+/** By chunk of a slot; absent or empty: there is none. */
+export type ChunkBases = readonly (readonly KnownBase[] | undefined)[];
 
 /** Where a part of a slot comes from. */
 export type CutSource =
@@ -41,8 +45,13 @@ export type ToLane =
       readonly cutter: Cutter;
       readonly parts: readonly CutSource[];
     }
-  /** `wanted` has a 1 for each chunk to store. */
-  | { readonly type: "store"; readonly job: number; readonly wanted: Uint8Array }
+  /** `wanted` has a 1 for each chunk to store; `bases`, by chunk, what it may be stored against. */
+  | {
+      readonly type: "store";
+      readonly job: number;
+      readonly wanted: Uint8Array;
+      readonly bases?: ChunkBases;
+    }
   /** Memory for one more pack, and its seal. */
   | { readonly type: "room"; readonly seal: PackSeal; readonly memory: Uint8Array }
   /** Close the open pack once all that was asked is stored. */

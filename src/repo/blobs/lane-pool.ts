@@ -7,13 +7,20 @@
 import { inlineExecutor, threadExecutor, type Executor, type ThreadEntry } from "./executor.ts";
 import { Lane } from "./lane.ts";
 import type { LaneStart } from "./lane-entry.ts";
-import type { CutSource, Cutter, FromLane, LaneConfig, ToLane } from "./lane-messages.ts";
+import type {
+  ChunkBases,
+  CutSource,
+  Cutter,
+  FromLane,
+  LaneConfig,
+  ToLane,
+} from "./lane-messages.ts";
 
 export type LaneMessage<T extends FromLane["type"]> = Extract<FromLane, { type: T }>;
 
 export interface CutAnswer extends LaneMessage<"cut"> {
   /** Must be called once, soon: until then the slot is taken. */
-  store(wanted: Uint8Array): void;
+  store(wanted: Uint8Array, bases?: ChunkBases): void;
 }
 
 interface PoolLane {
@@ -83,8 +90,13 @@ export class LanePool {
     });
     return {
       ...answer,
-      store: (wanted) => {
-        lane.executor.post({ type: "store", job, wanted });
+      store: (wanted, bases) => {
+        lane.executor.post({
+          type: "store",
+          job,
+          wanted,
+          ...(bases === undefined ? {} : { bases }),
+        });
       },
     };
   }

@@ -10,7 +10,7 @@ import { createIdHasher, type IdHasher, type PackSeal } from "../../crypto/index
 import { assert } from "../../errors.ts";
 import { blobForm, idBytes } from "../format/index.ts";
 import { FormChooser } from "./choose-form.ts";
-import type { CutPart, FromLane, LaneConfig, ToLane } from "./lane-messages.ts";
+import type { ChunkBases, CutPart, FromLane, LaneConfig, ToLane } from "./lane-messages.ts";
 import { PackBuilder } from "./pack-builder.ts";
 import { fillSlot, type Filled } from "./read-source.ts";
 import { openZstd } from "./zstd.ts";
@@ -27,6 +27,7 @@ interface CutSlot {
 interface StoreJob extends CutSlot {
   readonly job: number;
   readonly wanted: Uint8Array;
+  readonly bases: ChunkBases;
   next: number;
 }
 
@@ -69,7 +70,8 @@ export class Lane {
         const cut = this.#cut.get(message.job);
         assert(cut !== undefined, "only what was cut is stored");
         this.#cut.delete(message.job);
-        this.#stores.push({ ...cut, job: message.job, wanted: message.wanted, next: 0 });
+        const { job, wanted, bases = [] } = message;
+        this.#stores.push({ ...cut, job, wanted, bases, next: 0 });
         break;
       }
       case "room":
@@ -184,12 +186,12 @@ export class Lane {
   }
 
   /** @returns false when there is no room for another pack */
-  #storeChunk(cut: CutSlot, index: number): boolean {
+  #storeChunk(cut: StoreJob, index: number): boolean {
     if (!this.#openPack()) return false;
     const start = cut.starts[index]!;
     const plainLength = cut.lengths[index]!;
     const plain = this.#hasher.buffer.subarray(start, start + plainLength);
-    const chosen = this.#chooser.chooseForm(plain);
+    const chosen = this.#chooser.chooseForm(plain, cut.bases[index]);
     if (this.#builder?.fits(chosen.bytes.length, chosen.bases.length) === false) {
       this.#closePack();
       // Without room the chunk is compressed once more when room comes: seldom, and nothing is held.

@@ -14,9 +14,12 @@ import {
   holeRun,
   type ImageContent,
   isListLeaf,
+  type ListNode,
+  type MapNode,
   nodeTypeOf,
   type Settings,
 } from "../format/index.ts";
+import { mapConcurrent } from "../../async.ts";
 import { CorruptionError } from "../../errors.ts";
 
 export interface NodeSource {
@@ -125,21 +128,35 @@ export async function findEntry(
   return found;
 }
 
-/** Where a file's bytes lie, in order, in batches; together they cover its size exactly. */
+/** Told of a part of a file of which a damaged or missing node leaves unknown what it holds. */
+export type OnDamagedPart = (
+  part: { readonly offset: number; readonly length: number },
+  error: CorruptionError,
+) => void;
+
+/** Nodes of an image's map that are read ahead of their use. */
+const segmentsAhead = 16;
+
+/**
+ * Where a file's bytes lie, in order, in batches; together they cover its size exactly.
+ *
+ * @param onDamage  is told of parts that cannot be known, which are then left out; without it the error is thrown
+ */
 export async function* filePieces(
   source: NodeSource,
   { metadata, content }: DirectoryEntry,
   settings: Settings,
+  onDamage?: OnDamagedPart,
 ): AsyncGenerator<Piece[]> {
   switch (content?.kind) {
     case "chunks":
       yield placed(content.chunks, 0);
       break;
     case "list":
-      yield* listPieces(source, content.root, 0, metadata.size);
+      yield* listPieces(source, content.root, 0, metadata.size, onDamage);
       break;
     case "image":
-      yield* imagePieces(source, content, metadata.size, settings);
+      yield* imagePieces(source, content, metadata.size, settings, onDamage);
   }
 }
 
@@ -232,23 +249,32 @@ async function* listPieces(
   id: Uint8Array,
   offset: number,
   end: number,
+  onDamage: OnDamagedPart | undefined,
 ): AsyncGenerator<Piece[]> {
-  const node = decodeListNode(await source.readTree(id));
-  const total = (isListLeaf(node) ? node.chunks : node.children).reduce(
-    (sum, item) => sum + item.length,
-    0,
-  );
-  if (offset + total !== end)
-    throw new CorruptionError("Cannot decode list node: its length is not what its parent says");
+  let node: ListNode;
+  try {
+    node = await listNodeOf(source, id, end - offset);
+  } catch (error) {
+    if (onDamage === undefined || !(error instanceof CorruptionError)) throw error;
+    onDamage({ offset, length: end - offset }, error);
+    return;
+  }
   if (isListLeaf(node)) {
     yield placed(node.chunks, offset);
     return;
   }
   let at = offset;
   for (const child of node.children) {
-    yield* listPieces(source, child.node, at, at + child.length);
+    yield* listPieces(source, child.node, at, at + child.length, onDamage);
     at += child.length;
   }
+}
+
+async function listNodeOf(source: NodeSource, id: Uint8Array, length: number): Promise<ListNode> {
+  const node = decodeListNode(await source.readTree(id));
+  const items = isListLeaf(node) ? node.chunks : node.children;
+  if (items.reduce((sum, item) => sum + item.length, 0) === length) return node;
+  throw new CorruptionError("Cannot decode list node: its length is not what its parent says");
 }
 
 async function* listNodes(source: NodeSource, id: Uint8Array): AsyncGenerator<ContentNode> {
@@ -275,26 +301,67 @@ async function* imagePieces(
   content: ImageContent,
   size: number,
   settings: Settings,
+  onDamage: OnDamagedPart | undefined,
 ): AsyncGenerator<Piece[]> {
-  checkHeight(content, size, settings);
   const { segmentBytes, blockBytes } = settings.chunker.image;
-  let hole = 0; // where the hole that has not been yielded yet begins
-  for await (const { index, id } of mapSegments(
-    source,
-    content.root,
-    content.height,
-    0,
-    settings.map.fanout,
-  )) {
-    const offset = index * segmentBytes;
-    const end = Math.min(offset + segmentBytes, size);
-    if (offset >= size)
-      throw new CorruptionError("Cannot read image map: it reaches past the end of its image");
-    if (offset > hole) yield [{ offset: hole, length: offset - hole }];
-    yield segmentPieces(await source.readTree(id), offset, end, blockBytes);
-    hole = end;
+  const lost = (offset: number, end: number, error: unknown): void => {
+    if (onDamage === undefined || !(error instanceof CorruptionError)) throw error;
+    onDamage({ offset, length: end - offset }, error);
+  };
+  try {
+    checkHeight(content, size, settings);
+  } catch (error) {
+    lost(0, size, error);
+    return;
   }
-  if (hole < size) yield [{ offset: hole, length: size - hole }];
+  const readPart = async (part: MapPart): Promise<PlacedPart> => {
+    const offset = part.index * segmentBytes;
+    const end = Math.min((part.index + part.count) * segmentBytes, size);
+    if ("error" in part) return { offset, end, error: part.error };
+    try {
+      if (offset >= size)
+        throw new CorruptionError("Cannot read image map: it reaches past the end of its image");
+      const node = await source.readTree(part.id);
+      return { offset, end, pieces: segmentPieces(node, offset, end, blockBytes) };
+    } catch (error) {
+      return { offset, end, error };
+    }
+  };
+  const parts = mapParts(source, content.root, content.height, 0, settings.map.fanout);
+  let done = 0;
+  for await (const part of mapConcurrent(parts, segmentsAhead, readPart)) {
+    const { offset, end } = part;
+    if (offset > done) yield [{ offset: done, length: Math.min(offset, size) - done }];
+    if ("error" in part) lost(offset, Math.max(offset, end), part.error);
+    else yield part.pieces;
+    done = Math.max(done, end);
+  }
+  if (done < size) yield [{ offset: done, length: size - done }];
+}
+
+type PlacedPart = { readonly offset: number; readonly end: number } & (
+  { readonly pieces: Piece[] } | { readonly error: unknown }
+);
+
+/** A segment, or as many as a damaged node covers. */
+type MapPart = { readonly index: number; readonly count: number } & (
+  { readonly id: Uint8Array } | { readonly error: CorruptionError }
+);
+
+/** One segment's node; undefined for a hole. */
+export async function segmentAt(
+  source: NodeSource,
+  content: ImageContent,
+  index: number,
+  fanout: number,
+): Promise<Uint8Array | undefined> {
+  let node = content.root;
+  if (index >= fanout ** content.height) return undefined;
+  for (let height = content.height; height > 0 && node !== undefined; height--) {
+    const position = Math.floor(index / fanout ** (height - 1)) % fanout;
+    node = decodeMapNode(await source.readTree(node)).children[position];
+  }
+  return node === undefined ? undefined : source.readTree(node);
 }
 
 /** The segments that are not holes, in order. */
@@ -305,21 +372,49 @@ export async function* mapSegments(
   first: number,
   fanout: number,
 ): AsyncGenerator<{ readonly index: number; readonly id: Uint8Array }> {
+  for await (const part of mapParts(source, root, height, first, fanout)) {
+    if ("error" in part) throw part.error;
+    yield part;
+  }
+}
+
+async function* mapParts(
+  source: NodeSource,
+  root: Uint8Array | undefined,
+  height: number,
+  first: number,
+  fanout: number,
+): AsyncGenerator<MapPart> {
   if (root === undefined) return;
   if (height === 0) {
-    yield { index: first, id: root };
+    yield { index: first, count: 1, id: root };
     return;
   }
-  const node = decodeMapNode(await source.readTree(root));
-  if (node.height !== height || node.children.length > fanout) {
-    throw new CorruptionError(
-      "Cannot read image map: a node is not of the height or fan-out of its place",
-    );
+  let node: MapNode;
+  try {
+    node = await mapNodeOf(source, root, height, fanout);
+  } catch (error) {
+    if (!(error instanceof CorruptionError)) throw error;
+    yield { index: first, count: fanout ** height, error };
+    return;
   }
   const span = fanout ** (height - 1);
   for (const [position, child] of node.children.entries()) {
-    yield* mapSegments(source, child, height - 1, first + position * span, fanout);
+    yield* mapParts(source, child, height - 1, first + position * span, fanout);
   }
+}
+
+async function mapNodeOf(
+  source: NodeSource,
+  id: Uint8Array,
+  height: number,
+  fanout: number,
+): Promise<MapNode> {
+  const node = decodeMapNode(await source.readTree(id));
+  if (node.height === height && node.children.length <= fanout) return node;
+  throw new CorruptionError(
+    "Cannot read image map: a node is not of the height or fan-out of its place",
+  );
 }
 
 async function* mapNodes(

@@ -9,8 +9,13 @@ import { FailedError } from "../../../errors.ts";
 import { nameToBytes } from "../../../names.ts";
 import type { BlobIndex } from "../../blob-index/index.ts";
 import { IndexWriter } from "../../blob-index/index.ts";
-import { BlobWriter } from "../../blobs/index.ts";
-import { type DirectoryContent, encodeSnapshot, type Snapshot } from "../../format/index.ts";
+import { BlobWriter, DeltaBases } from "../../blobs/index.ts";
+import {
+  type DirectoryContent,
+  type DirectoryEntry,
+  encodeSnapshot,
+  type Snapshot,
+} from "../../format/index.ts";
 import { loadProtocol, snapshotCounts } from "../protocol.ts";
 import type { Repository } from "../repository.ts";
 import { putRecord } from "../sealed-records.ts";
@@ -20,6 +25,7 @@ import type { NodeSource } from "../tree-reader.ts";
 import { LocalNodes } from "./local-nodes.ts";
 import { MeteredStorage } from "./metered-storage.ts";
 import type { BackupHooks, BackupOptions, BackupSummary } from "./options.ts";
+import { ParentImage } from "./parent-image.ts";
 import { ParentDirectory } from "./parent.ts";
 import { backUpStream } from "./stream-backup.ts";
 import { StoredContent } from "./stored-content.ts";
@@ -139,6 +145,7 @@ class BackupRun {
         settings,
         lanes: environment.lanes,
         parent: parent === undefined ? undefined : this.#parentDirectory(parent),
+        parentImage: parent === undefined ? undefined : await this.#parentImages(parent),
         isStored: (entry) => stored.holds(entry),
         tally: this.#tally,
         signal: this.#hooks.signal,
@@ -151,6 +158,24 @@ class BackupRun {
       });
     }
     return root;
+  }
+
+  /** Deltas need the bytes of their bases: from the repository, if this key can read it and it is near. */
+  async #parentImages(
+    parent: Parent,
+  ): Promise<((entry: DirectoryEntry) => ParentImage) | undefined> {
+    const { role, storage, settings } = this.#repository;
+    const { delta = "auto" } = this.#options;
+    if (role !== "full" || delta === "never" || (delta === "auto" && !storage.traits.local))
+      return undefined;
+    const reader = await this.#repository.reader();
+    const index = await this.#repository.index();
+    const bases = new DeltaBases({
+      index,
+      read: (id) => reader.readBlob("data", id),
+      depthMost: settings.delta.depth,
+    });
+    return (entry) => new ParentImage(parent.source, entry, bases, settings);
   }
 
   #parentDirectory({ id, source, root }: Parent): ParentDirectory {

@@ -8,6 +8,7 @@ import {
   type ImageContent,
   type Settings,
 } from "../../format/index.ts";
+import type { ParentImage } from "./parent-image.ts";
 import { ImageMapBuilder } from "../tree-writer.ts";
 
 export interface StoredImage {
@@ -35,6 +36,8 @@ export async function storeImage(
   settings: Settings,
   options: {
     readonly segmentsInFlight: number;
+    /** The image of the night before, for deltas. */
+    readonly parent?: ParentImage | undefined;
     readonly onBytes: (bytes: number) => void;
     readonly signal?: AbortSignal | undefined;
   },
@@ -58,7 +61,10 @@ export async function storeImage(
         length,
         ...(segment.extents === undefined ? {} : { extents: segment.extents }),
       };
-      return { ...place, stored: await writer.storeSegment(source) };
+      return {
+        ...place,
+        stored: await writer.storeSegment(source, options.parent?.findBases(place.index)),
+      };
     },
   );
   for await (const { index, offset, length, stored } of results) {

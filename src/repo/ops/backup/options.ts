@@ -28,6 +28,8 @@ export interface BackupOptions {
   /** Do everything but store. */
   readonly dryRun?: boolean | undefined;
   readonly compression?: CompressionLevel | undefined;
+  /** Whether changed chunks are stored against what stood there before: `auto` where the repository is near. */
+  readonly delta?: "auto" | "always" | "never" | undefined;
   /** Patterns of what is a disk image, or is not, whatever it looks like. */
   readonly images?: readonly string[] | undefined;
   readonly noImages?: readonly string[] | undefined;

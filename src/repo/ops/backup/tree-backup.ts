@@ -29,6 +29,7 @@ import { faultText, FileStorer, smallFileBytes, type StoredFile } from "./file-c
 import { storeImage } from "./image-content.ts";
 import type { BackupOptions } from "./options.ts";
 import { isUnchanged, type ParentDirectory } from "./parent.ts";
+import type { ParentImage } from "./parent-image.ts";
 import type { Tally } from "./tally.ts";
 
 export interface TreeBackupContext {
@@ -37,6 +38,8 @@ export interface TreeBackupContext {
   readonly settings: Settings;
   readonly lanes: number;
   readonly parent: ParentDirectory | undefined;
+  /** What a changed image may be stored against; undefined: no deltas. */
+  readonly parentImage: ((entry: DirectoryEntry) => ParentImage) | undefined;
   /** Whether all that an entry of the parent is made of is still in the repository. */
   readonly isStored: (entry: DirectoryEntry) => Promise<boolean>;
   readonly tally: Tally;
@@ -178,7 +181,7 @@ class TreeBuilder {
       return;
     }
     const state = before === undefined ? "new" : "changed";
-    if (this.#isImage(path, opened.file)) await this.#imageFile(opened.file, name, state);
+    if (this.#isImage(path, opened.file)) await this.#imageFile(opened.file, name, before);
     else await this.#ordinaryFile(opened.file, name, state);
   }
 
@@ -209,12 +212,16 @@ class TreeBuilder {
     return true;
   }
 
-  async #imageFile(file: SourceFile, name: string, state: "new" | "changed"): Promise<void> {
+  async #imageFile(
+    file: SourceFile,
+    name: string,
+    before: DirectoryEntry | undefined,
+  ): Promise<void> {
     // The source closes the descriptor.
     using image = new ImageSource(file.fd, file.path, statNs(fstatSync(file.fd, { bigint: true })));
-    const content = await this.#image(image);
+    const content = await this.#image(image, before);
     if (content === undefined) return;
-    this.#context.tally.count(state, image.size);
+    this.#context.tally.count(before === undefined ? "new" : "changed", image.size);
     this.#add(Promise.resolve({ name, metadata: { ...file.metadata, size: image.size }, content }));
   }
 
@@ -230,17 +237,22 @@ class TreeBuilder {
       return;
     }
     using source = image;
-    const content = await this.#image(source);
+    const before = await this.#stack.at(-1)!.parent?.entry(name);
+    const content = await this.#image(source, before);
     if (content === undefined) return;
     const metadata = deviceMetadata(source);
-    this.#context.tally.count("changed", source.size);
+    this.#context.tally.count(before === undefined ? "new" : "changed", source.size);
     this.#add(Promise.resolve({ name, metadata, content }));
   }
 
-  async #image(image: ImageSource): Promise<EntryContent | undefined> {
+  async #image(
+    image: ImageSource,
+    before: DirectoryEntry | undefined,
+  ): Promise<EntryContent | undefined> {
     const { writer, settings, lanes, tally, signal } = this.#context;
     const { content, fault } = await storeImage(writer, image, settings, {
       segmentsInFlight: Math.max(1, lanes) * segmentsPerLane,
+      parent: before?.content?.kind === "image" ? this.#context.parentImage?.(before) : undefined,
       onBytes: (bytes) => {
         tally.advance(bytes, image.path);
       },

@@ -1,0 +1,84 @@
+/**
+ * What an image's chunks may be stored against: what the parent snapshot holds at the same offsets.
+ *
+ * A guest writes in place, so a changed chunk mostly differs in a few blocks from what stood there.
+ */
+import { CorruptionError } from "../../../errors.ts";
+import type { DeltaBases, FindBases } from "../../blobs/index.ts";
+import {
+  blockBytes,
+  type DeltaBase,
+  deltaBaseCountMax,
+  type DirectoryEntry,
+  type Settings,
+} from "../../format/index.ts";
+import { type NodeSource, type Piece, segmentAt, segmentPieces } from "../tree-reader.ts";
+
+/** Old bytes this far before and behind a chunk are taken in: cuts may have moved. */
+const marginBytes = 64 * 1024;
+
+export class ParentImage {
+  readonly #source: NodeSource;
+  readonly #entry: DirectoryEntry;
+  readonly #bases: DeltaBases;
+  readonly #settings: Settings;
+
+  constructor(source: NodeSource, entry: DirectoryEntry, bases: DeltaBases, settings: Settings) {
+    this.#source = source;
+    this.#entry = entry;
+    this.#bases = bases;
+    this.#settings = settings;
+  }
+
+  /** @param segment  counts from 0 */
+  findBases(segment: number): FindBases {
+    return async (chunks) => {
+      const pieces = await this.#pieces(segment);
+      const start = segment * this.#settings.chunker.image.segmentBytes;
+      return Promise.all(
+        chunks.map(({ offset, length }) =>
+          this.#bases.known(candidates(pieces, start + offset, length)),
+        ),
+      );
+    };
+  }
+
+  /** Chunks of the parent in this segment; none where its map cannot be read. */
+  async #pieces(segment: number): Promise<readonly Piece[]> {
+    const { content, metadata } = this.#entry;
+    const { chunker, map } = this.#settings;
+    const offset = segment * chunker.image.segmentBytes;
+    if (content?.kind !== "image" || offset >= metadata.size) return [];
+    const end = Math.min(offset + chunker.image.segmentBytes, metadata.size);
+    try {
+      const node = await segmentAt(this.#source, content, segment, map.fanout);
+      return node === undefined ? [] : segmentPieces(node, offset, end, chunker.image.blockBytes);
+    } catch (error) {
+      if (error instanceof CorruptionError) return [];
+      throw error;
+    }
+  }
+}
+
+/** Those that overlap the chunk, or lie close by, as slices; the one that overlaps most is last. */
+function candidates(pieces: readonly Piece[], offset: number, length: number): DeltaBase[] {
+  const from = offset - marginBytes;
+  const to = offset + length + marginBytes;
+  return pieces
+    .flatMap((piece) => {
+      const end = piece.offset + piece.length;
+      if (piece.id === undefined || end <= from || piece.offset >= to) return [];
+      const overlap = Math.min(end, offset + length) - Math.max(piece.offset, offset);
+      return [{ overlap, base: sliced(piece.id, piece, from, to) }];
+    })
+    .sort((a, b) => a.overlap - b.overlap)
+    .slice(-deltaBaseCountMax)
+    .map(({ base }) => base);
+}
+
+function sliced(id: Uint8Array, piece: Piece, from: number, to: number): DeltaBase {
+  const first = Math.max(0, Math.floor((from - piece.offset) / blockBytes));
+  const last = Math.ceil(Math.min(piece.length, to - piece.offset) / blockBytes);
+  const isWhole = first === 0 && last * blockBytes >= piece.length;
+  return isWhole ? { id } : { id, slice: { offsetBlocks: first, lengthBlocks: last - first } };
+}
