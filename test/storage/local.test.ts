@@ -1,177 +1,227 @@
-import {
-  chmodSync,
-  mkdirSync,
-  readdirSync,
-  rmSync,
-  statSync,
-  utimesSync,
-  writeFileSync,
-} from "node:fs";
+import { execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
+import { chmod, mkdir, mkdtemp, readdir, rename, rm, utimes, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
 import { BackendError, RepositoryExistsError, RepositoryNotFoundError } from "../../src/errors.ts";
-import { createLocalStorage, LocalStorage, openLocalStorage } from "../../src/storage/index.ts";
-import { temporaryFolder } from "../support/storage-folders.ts";
-import { bytesOf, listed, nameOf, storageContract } from "./storage-contract.ts";
+import {
+  configName,
+  createLocalStorage,
+  createStorage,
+  LocalStorage,
+  openLocalStorage,
+  openStorage,
+} from "../../src/storage/index.ts";
+import { nameOf, storageContract } from "./storage-contract.ts";
 
-const name = nameOf(bytesOf(100));
+async function temporaryFolder(): Promise<{ path: string } & AsyncDisposable> {
+  const path = await mkdtemp(join(tmpdir(), "ashlar-storage-"));
+  return { path, [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true }) };
+}
 
-storageContract("LocalStorage", () => createLocalStorage(join(temporaryFolder(), "repository")));
+storageContract("LocalStorage", async () => {
+  const folder = await temporaryFolder();
+  return {
+    storage: await createLocalStorage(join(folder.path, "repo")),
+    cleanUp: () => folder[Symbol.asyncDispose](),
+  };
+});
 
-async function newStorage(): Promise<{ root: string; storage: LocalStorage }> {
-  const root = join(temporaryFolder(), "repository");
-  return { root, storage: await createLocalStorage(root) };
+async function allFiles(root: string): Promise<string[]> {
+  const entries = await readdir(root, { recursive: true, withFileTypes: true });
+  return entries.filter((entry) => entry.isFile()).map((entry) => entry.name);
 }
 
 describe("createLocalStorage()", () => {
-  it("makes every folder for its owner alone, parents too", async () => {
-    const root = join(temporaryFolder(), "a", "b", "repository");
-    await createLocalStorage(root);
-    const folders = ["", "keys", "data", "index", "snapshots", "locks", "data/00", "data/ff"];
-    for (const folder of folders) expect(statSync(join(root, folder)).mode & 0o777).toBe(0o700);
-    expect(readdirSync(join(root, "data"))).toHaveLength(256);
-  });
-
-  it("refuses a folder with a config, and leaves it as it is", async () => {
-    const root = temporaryFolder();
-    writeFileSync(join(root, "config"), "restic's");
-    await expect(createLocalStorage(root)).rejects.toThrow(RepositoryExistsError);
-    expect(readdirSync(root)).toEqual(["config"]);
-  });
-
-  it("finishes what a killed init began", async () => {
-    const root = temporaryFolder();
-    mkdirSync(join(root, "keys"));
-    const storage = await createLocalStorage(root);
-    expect(await storage.put("data", name, [bytesOf(100)])).toBe("created");
+  it("refuses a folder that holds a repository", async () => {
+    await using folder = await temporaryFolder();
+    const storage = await createLocalStorage(folder.path);
+    await storage.put("config", configName, [Uint8Array.of(1)]);
+    await expect(createLocalStorage(folder.path)).rejects.toThrow(RepositoryExistsError);
   });
 });
 
 describe("openLocalStorage()", () => {
-  it("never makes anything where there is no config, and thinks of a disk that is not mounted", async () => {
-    const mountPoint = temporaryFolder();
-    for (const path of [mountPoint, join(mountPoint, "absent", "repository")]) {
-      const opening = openLocalStorage(path);
-      await expect(opening).rejects.toThrow(RepositoryNotFoundError);
-      await expect(opening).rejects.toHaveProperty("hint", expect.stringContaining("mounted"));
-    }
-    expect(readdirSync(mountPoint)).toEqual([]);
-  });
-
-  it("opens what was made", async () => {
-    const { root, storage } = await newStorage();
-    await storage.put("config", "config", [bytesOf(4)]);
-    await storage.put("data", name, [bytesOf(100)]);
-    const again = await openLocalStorage(root);
-    expect(await again.get("data", name)).toEqual(bytesOf(100));
+  it("makes nothing where there is no repository", async () => {
+    await using folder = await temporaryFolder();
+    await expect(openLocalStorage(folder.path)).rejects.toThrow(RepositoryNotFoundError);
+    await expect(openLocalStorage(join(folder.path, "absent", "deep"))).rejects.toThrow(
+      RepositoryNotFoundError,
+    );
+    expect(await readdir(folder.path)).toEqual([]);
   });
 });
 
 describe("LocalStorage", () => {
-  it("keeps objects where restic keeps them, unwritable, and no temporaries", async () => {
-    const { root, storage } = await newStorage();
-    await storage.put("config", "config", [bytesOf(4)]);
-    await storage.put("data", name, [bytesOf(100)]);
-    await storage.put("index", name, [bytesOf(100)]);
-    expect(readdirSync(join(root, "data", name.slice(0, 2)))).toEqual([name]);
-    expect(readdirSync(join(root, "index"))).toEqual([name]);
-    expect(readdirSync(root)).toContain("config");
-    expect(statSync(join(root, "index", name)).mode & 0o777).toBe(0o400);
-  });
-
-  it("answers `created` to one of two instances, as of two processes", async () => {
-    const { root, storage } = await newStorage();
-    const other = new LocalStorage(root);
-    for (let round = 0; round < 20; round++) {
-      const raced = nameOf(bytesOf(8, round));
-      const answers = await Promise.all([
-        storage.put("locks", raced, [bytesOf(1000)]),
-        other.put("locks", raced, [bytesOf(1000)]),
-      ]);
-      expect(answers.sort()).toEqual(["created", "exists"]);
+  it("does not list what strangers and killed runs left behind", async () => {
+    await using folder = await temporaryFolder();
+    const storage = await createLocalStorage(folder.path);
+    const name = nameOf(Uint8Array.of(1));
+    for (const stranger of ["tmp-1-0-abc", `${name}.partial`, name.toUpperCase(), "README"]) {
+      await writeFile(join(folder.path, "index", stranger), "x");
     }
-    expect(readdirSync(join(root, "locks"))).toHaveLength(20);
-  });
-
-  it("lists no strangers", async () => {
-    const { root, storage } = await newStorage();
-    await storage.put("data", name, [bytesOf(100)]);
-    const shard = join(root, "data", name.slice(0, 2));
-    const otherShard = join(root, "data", name.startsWith("00") ? "01" : "00");
-    writeFileSync(join(otherShard, name), "in the wrong folder");
-    writeFileSync(join(shard, `${name}.part`), "");
-    writeFileSync(join(shard, name.toUpperCase()), "");
-    writeFileSync(join(shard, name.slice(1)), "");
-    writeFileSync(join(shard, "tmp-1-1"), "");
-    writeFileSync(join(root, "data", name), "");
-    mkdirSync(join(shard, `${name.slice(0, 62)}zz`.replaceAll("z", "0")), { recursive: true });
-    writeFileSync(join(root, "index", ".DS_Store"), "");
-    expect(await listed(storage.list("data"))).toEqual([{ name, size: 100 }]);
-    expect(await listed(storage.list("index"))).toEqual([]);
-  });
-
-  it("makes no folder when the repository vanishes under a run, and says what happened", async () => {
-    const { root, storage } = await newStorage();
-    await storage.put("data", name, [bytesOf(100)]);
-    rmSync(root, { recursive: true });
-    const hint: unknown = expect.stringContaining("unmounted");
-    const put = storage.put("data", nameOf(bytesOf(2)), [bytesOf(2)]);
-    await expect(put).rejects.toMatchObject({ errno: "ENOENT", temporary: false, hint });
-    await expect(put).rejects.toThrow(BackendError);
-    await expect(storage.get("data", name)).rejects.toMatchObject({ exitCode: 10, hint });
-    await expect(storage.stat("data", name)).rejects.toThrow(RepositoryNotFoundError);
-    await expect(storage.delete("data", name)).rejects.toThrow(RepositoryNotFoundError);
-    await expect(listed(storage.list("data"))).rejects.toMatchObject({ errno: "ENOENT", hint });
-    expect(() => statSync(root)).toThrow("ENOENT");
-  });
-
-  it("removes stale temporaries everywhere, and neither young ones nor objects", async () => {
-    const { root, storage } = await newStorage();
-    await storage.put("data", name, [bytesOf(100)]);
-    const day = 24 * 3600;
-    const stale = ["tmp-1-1", "data/ab/tmp-7-0", "locks/tmp-7-1"].map((path) => join(root, path));
-    for (const path of stale) {
-      writeFileSync(path, "12345", { mode: 0o400 });
-      utimesSync(path, day, day);
+    // In a shard that is not its own, an object could never be read.
+    await writeFile(join(folder.path, "data", name.startsWith("00") ? "01" : "00", name), "x");
+    await mkdir(join(folder.path, "snapshots", name));
+    for (const kind of ["index", "data", "snapshots"] as const) {
+      for await (const info of storage.list(kind)) throw new Error(`listed ${info.name}`);
     }
-    utimesSync(join(root, "data", name.slice(0, 2), name), day, day);
-    const young = join(root, "index", "tmp-8-0");
-    writeFileSync(young, "12345");
-    utimesSync(young, 3 * day, 3 * day);
-    expect(await storage.removeStaleTemporaries(2 * day * 1000)).toBe(15);
-    expect(await storage.removeStaleTemporaries(2 * day * 1000)).toBe(0);
-    for (const path of stale) expect(() => statSync(path)).toThrow("ENOENT");
-    expect(readdirSync(join(root, "index"))).toEqual(["tmp-8-0"]);
-    expect(await storage.get("data", name)).toEqual(bytesOf(100));
   });
 
-  it("passes over a temporary that a killed run with the same process id left", async () => {
-    const { root, storage } = await newStorage();
-    for (let n = 0; n < 3; n++)
-      writeFileSync(join(root, "index", `tmp-${process.pid}-${n}`), "old");
-    expect(await storage.put("index", name, [bytesOf(100)])).toBe("created");
-    expect(await storage.get("index", name)).toEqual(bytesOf(100));
-    expect(readdirSync(join(root, "index"))).toHaveLength(4);
-  });
-
-  it("leaves nothing when the caller stops amid a put", async () => {
-    const { root, storage } = await newStorage();
-    const stop = new AbortController();
-    const reason = new Error("stopped");
-    const part = bytesOf(16 * 1024 * 1024);
-    const put = storage.put("index", name, [part, part, part, part], { signal: stop.signal });
-    setImmediate(() => {
-      stop.abort(reason);
+  it("does not grow anew on the disk beneath when its mount vanishes", async () => {
+    await using folder = await temporaryFolder();
+    const path = join(folder.path, "repo");
+    const storage = await createLocalStorage(path);
+    await storage.put("config", configName, [Uint8Array.of(1)]);
+    await rename(path, join(folder.path, "elsewhere"));
+    await mkdir(path);
+    const bytes = Uint8Array.of(1, 2, 3);
+    await expect(storage.put("data", nameOf(bytes), [bytes])).rejects.toMatchObject({
+      errno: "ENOENT",
     });
-    await expect(put).rejects.toBe(reason);
-    expect(readdirSync(join(root, "index"))).toEqual([]);
+    await expect(storage.get("data", nameOf(bytes))).rejects.toThrow(RepositoryNotFoundError);
+    expect(await readdir(path)).toEqual([]);
   });
 
-  it.skipIf(process.getuid?.() === 0)("names a folder that may not be written", async () => {
-    const { root, storage } = await newStorage();
-    chmodSync(join(root, "index"), 0o500);
-    const put = storage.put("index", name, [bytesOf(100)]);
-    await expect(put).rejects.toMatchObject({ errno: "EACCES", temporary: false });
-    chmodSync(join(root, "index"), 0o700);
+  it("leaves nothing behind on a full disk, and works again when there is room", async (context) => {
+    await using folder = await temporaryFolder();
+    try {
+      execFileSync("mount", ["-t", "tmpfs", "-o", "size=2m", "tmpfs", folder.path], {
+        stdio: "pipe",
+      });
+    } catch (error) {
+      if (process.env["CI"] !== undefined) throw error;
+      context.skip("mounting needs root");
+    }
+    try {
+      const storage = await createLocalStorage(join(folder.path, "repo"));
+      const large = new Uint8Array(4 * 1024 * 1024);
+      const failure = await storage
+        .put("data", nameOf(large), [large])
+        .catch((error: unknown) => error);
+      expect(failure).toBeInstanceOf(BackendError);
+      expect(failure).toMatchObject({ errno: "ENOSPC", temporary: false });
+      expect(await allFiles(folder.path)).toEqual([]);
+      const small = new Uint8Array(100_000);
+      expect(await storage.put("data", nameOf(small), [small])).toBe("created");
+    } finally {
+      execFileSync("umount", [folder.path]);
+    }
+  });
+
+  it("says that a file system is read-only, or that this user may not write", async (context) => {
+    if (process.getuid?.() === 0) context.skip("root may write anywhere");
+    await using folder = await temporaryFolder();
+    const storage = await createLocalStorage(folder.path);
+    await chmod(join(folder.path, "index"), 0o500);
+    await expect(
+      storage.put("index", nameOf(Uint8Array.of(1)), [Uint8Array.of(1)]),
+    ).rejects.toMatchObject({ errno: "EACCES" });
+  });
+
+  it("shows no object of a run that was killed while it stored", async () => {
+    await using folder = await temporaryFolder();
+    await createLocalStorage(folder.path);
+    const source = `
+      import { LocalStorage } from ${JSON.stringify(new URL("../../dist/storage/index.js", import.meta.url).href)};
+      import { createHash } from "node:crypto";
+      const storage = new LocalStorage(${JSON.stringify(folder.path)});
+      console.log("ready");
+      for (let n = 0; ; n++) {
+        const bytes = new Uint8Array(1 << 20).fill(n);
+        await storage.put("data", createHash("sha256").update(bytes).update(String(n)).digest("hex"), [bytes, Buffer.from(String(n))]);
+      }`;
+    for (let round = 0; round < 4; round++) {
+      const child = spawn(process.execPath, ["--input-type=module", "-e", source], {
+        stdio: ["ignore", "pipe", "inherit"],
+      });
+      await once(child.stdout, "data");
+      await new Promise((resolve) => setTimeout(resolve, 15 + 20 * round));
+      child.kill("SIGKILL");
+      await once(child, "exit");
+    }
+    const storage = new LocalStorage(folder.path);
+    let count = 0;
+    for await (const { name } of storage.list("data")) {
+      expect(nameOf((await storage.get("data", name))!)).toBe(name);
+      count++;
+    }
+    expect(count).toBeGreaterThan(0);
+  });
+
+  it("removes old temporaries of killed runs, and lets young ones be", async () => {
+    await using folder = await temporaryFolder();
+    const storage = await createLocalStorage(folder.path);
+    const now = Date.now();
+    const old = join(folder.path, "data", "ab", "tmp-77-0-ab");
+    await writeFile(old, "12345");
+    await utimes(old, new Date(now - 100_000), new Date(now - 100_000));
+    await writeFile(join(folder.path, "index", "tmp-78-0-cd"), "x");
+    expect(await storage.removeStaleTemporaries(now - 50_000)).toBe(5);
+    expect(await allFiles(folder.path)).toEqual(["tmp-78-0-cd"]);
+  });
+
+  it("makes bytes durable before their name, and the name before it answers", async (context) => {
+    await using folder = await temporaryFolder();
+    const log = join(folder.path, "strace.log");
+    const source = `
+      import { createLocalStorage } from ${JSON.stringify(new URL("../../dist/storage/index.js", import.meta.url).href)};
+      const storage = await createLocalStorage(${JSON.stringify(join(folder.path, "repo"))});
+      await storage.put("data", "ab".repeat(32), [new Uint8Array(10)]);
+      process.stdout.write("answered");`;
+    try {
+      execFileSync(
+        "strace",
+        [
+          "-f",
+          "-y",
+          "-o",
+          log,
+          "-e",
+          "trace=fsync,fdatasync,link,linkat,write",
+          process.execPath,
+          "--input-type=module",
+          "-e",
+          source,
+        ],
+        {
+          stdio: "pipe",
+          cwd: fileURLToPath(new URL("../..", import.meta.url)),
+        },
+      );
+    } catch (error) {
+      if (process.env["CI"] !== undefined) throw error;
+      context.skip("strace does not run here");
+    }
+    const { readFile } = await import("node:fs/promises");
+    const lines = (await readFile(log, "utf8")).split("\n");
+    const at = (pattern: RegExp): number => lines.findIndex((line) => pattern.test(line));
+    const order = [
+      at(/fsync\(\d+<[^>]*tmp-/),
+      at(/link(at)?\(.*tmp-.*abab/),
+      lines.findLastIndex((line) => /fsync\(\d+<[^>]*data\/ab>/.test(line)),
+      at(/answered/),
+    ];
+    expect(order.every((index) => index >= 0)).toBe(true);
+    expect([...order].sort((a, b) => a - b)).toEqual(order);
+  });
+});
+
+describe("openStorage()", () => {
+  it.each(["sftp:user@host:/x", "s3:https://host/bucket", "rest:https://host/"])(
+    "refuses %s and says what this version stores on",
+    async (location) => {
+      await expect(Promise.resolve().then(() => openStorage(location))).rejects.toThrow(
+        "local file systems only",
+      );
+    },
+  );
+
+  it("takes restic's local: form", async () => {
+    await using folder = await temporaryFolder();
+    const storage = await createStorage(`local:${folder.path}/repo`);
+    expect(storage.location).toBe(join(folder.path, "repo"));
   });
 });

@@ -1,9 +1,14 @@
 /** What every Storage does, whatever it is made of; backends and wrappers all run it. */
 import { createHash } from "node:crypto";
-import { describe, expect, it } from "vitest";
+import { afterEach, describe, expect, it } from "vitest";
 import { concatBytes, equalBytes } from "../../src/bytes.ts";
 import { BugError, CorruptionError } from "../../src/errors.ts";
 import type { ObjectInfo, ObjectKind, Storage } from "../../src/storage/index.ts";
+
+export interface StorageUnderTest {
+  readonly storage: Storage;
+  readonly cleanUp: () => Promise<void>;
+}
 
 const folderKinds: readonly ObjectKind[] = ["keys", "data", "index", "snapshots", "locks"];
 const mebibyte = 1024 * 1024;
@@ -17,8 +22,10 @@ export function bytesOf(length: number, seed = 1): Uint8Array {
   return bytes;
 }
 
-export function nameOf(bytes: Uint8Array): string {
-  return createHash("sha256").update(bytes).digest("hex");
+export function nameOf(...parts: readonly Uint8Array[]): string {
+  const hash = createHash("sha256");
+  for (const part of parts) hash.update(part);
+  return hash.digest("hex");
 }
 
 export async function listed(listing: AsyncIterable<ObjectInfo>): Promise<ObjectInfo[]> {
@@ -33,9 +40,27 @@ function expectBytes(got: Uint8Array | undefined, wanted: Uint8Array): void {
   expect(got !== undefined && equalBytes(got, wanted)).toBe(true);
 }
 
-/** @param make  a new and empty storage */
-export function storageContract(kindOfStorage: string, make: () => Promise<Storage>): void {
-  describe(kindOfStorage, () => {
+/** @param makeUnderTest  a new and empty storage */
+export function storageContract(
+  kindOfStorage: string,
+  makeUnderTest: () => Promise<StorageUnderTest>,
+): void {
+  describe(`${kindOfStorage} as a storage`, () => {
+    const made: StorageUnderTest[] = [];
+
+    afterEach(async () => {
+      for (const { storage, cleanUp } of made.splice(0)) {
+        await storage.close();
+        await cleanUp();
+      }
+    });
+
+    async function make(): Promise<Storage> {
+      const underTest = await makeUnderTest();
+      made.push(underTest);
+      return underTest.storage;
+    }
+
     it("gives back what was put, parts joined, in every kind", async () => {
       const storage = await make();
       const parts = [bytesOf(10), new Uint8Array(0), bytesOf(70_000, 2), bytesOf(1, 3)];
