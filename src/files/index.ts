@@ -6,7 +6,7 @@
  * told of the same entries in the same order.
  */
 export { parsePatternFile } from "./exclude-file.ts";
-export { overwritePolicies } from "./overwrite.ts";
+export { decideOverwrite, overwritePolicies } from "./overwrite.ts";
 export type { OverwritePolicy } from "./overwrite.ts";
 export { compilePatterns, selectPaths } from "./path-patterns.ts";
 export type { PathMatcher, PatternOptions, Selection } from "./path-patterns.ts";

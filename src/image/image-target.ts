@@ -40,7 +40,8 @@ export class ImageTarget implements Disposable {
   readonly size: number;
   readonly kind: "file" | "block";
   readonly isNew: boolean;
-  readonly #partialPath: string | undefined;
+  /** Its name until it is whole; undefined for what is written in place. */
+  readonly partialPath: string | undefined;
 
   /** Also for a file that was opened inside a directory being restored; that one is not renamed. */
   constructor(state: ImageTargetState) {
@@ -49,7 +50,7 @@ export class ImageTarget implements Disposable {
     this.size = state.size;
     this.kind = state.kind;
     this.isNew = state.isNew;
-    this.#partialPath = state.partialPath;
+    this.partialPath = state.partialPath;
     if (this.kind === "file") ftruncateSync(this.fd, this.size);
   }
 
@@ -71,16 +72,16 @@ export class ImageTarget implements Disposable {
       ftruncateSync(this.fd, this.size);
     // Before the name: a file that bears it is whole.
     if (options.fsync) fsyncSync(this.fd);
-    if (this.#partialPath === undefined) return;
+    if (this.partialPath === undefined) return;
     if (lstatSync(nameToBytes(this.path), { throwIfNoEntry: false }) !== undefined) {
       throw new FailedError(
         `Cannot finish ${printableName(this.path)}: a file of that name appeared meanwhile`,
         {
-          hint: `The restored image is whole, and named ${printableName(this.#partialPath)}`,
+          hint: `The restored image is whole, and named ${printableName(this.partialPath)}`,
         },
       );
     }
-    renameSync(nameToBytes(this.#partialPath), nameToBytes(this.path));
+    renameSync(nameToBytes(this.partialPath), nameToBytes(this.path));
     if (options.fsync) syncFolder(dirname(this.path));
   }
 

@@ -34,3 +34,10 @@ export type {
   BackupSummary,
   StreamInput,
 } from "./backup/options.ts";
+export { restore } from "./restore/restore.ts";
+export type {
+  RestoreHooks,
+  RestoreOptions,
+  RestoreProgress,
+  RestoreSummary,
+} from "./restore/options.ts";

@@ -1,0 +1,184 @@
+import { resolve } from "node:path";
+import type { RestoreOptions, RestoreProgress, RestoreSummary } from "../../repo/index.ts";
+import { CorruptionError, FailedError, UsageError } from "../../errors.ts";
+import { printableName } from "../../names.ts";
+import type { Command, CommandArguments, CommandContext } from "../command.ts";
+import { filterOptions } from "../options.ts";
+import { readPatternFiles } from "../pattern-files.ts";
+import { parseSnapshotPath } from "../snapshot-path.ts";
+import { formatBytes, formatSeconds, plural } from "../text.ts";
+import { snapshotFilter } from "./snapshots.ts";
+
+const policies = ["always", "if-changed", "if-newer", "never"] as const;
+const patternOption = { type: "string", array: true, nargs: 1, requiresArg: true } as const;
+
+export const command: Command = {
+  usage: "restore <snapshot>",
+  summary: "Bring files, directories or disk images back",
+  positionals: {
+    snapshot: {
+      type: "string",
+      demandOption: true,
+      describe: "id, prefix or `latest`; with :PATH only what is there",
+    },
+  },
+  options: {
+    target: {
+      alias: "t",
+      type: "string",
+      requiresArg: true,
+      describe: "directory: gets full paths, or with SNAP:PATH the contents of PATH",
+    },
+    to: {
+      type: "string",
+      requiresArg: true,
+      describe: "file or block device that gets the content of the one file SNAP:PATH",
+    },
+    include: {
+      alias: "i",
+      ...patternOption,
+      describe: "only what matches, as paths are below the target (repeatable)",
+    },
+    "include-file": {
+      ...patternOption,
+      describe: "file with such patterns, one a line (repeatable)",
+    },
+    exclude: { alias: "e", ...patternOption, describe: "not what matches (repeatable)" },
+    "exclude-file": {
+      ...patternOption,
+      describe: "file with such patterns, one a line (repeatable)",
+    },
+    overwrite: {
+      choices: policies,
+      default: "always",
+      describe: "what stands in the target; only bytes that differ are ever written",
+    },
+    verify: { type: "boolean", describe: "read back what was restored, and compare" },
+    sparse: { type: "boolean", describe: "accepted for restic's scripts: holes are always kept" },
+    "dry-run": { alias: "n", type: "boolean", describe: "only say what would be restored" },
+    ...filterOptions,
+  },
+  examples: [
+    ["restore latest --host web1 --target /mnt/rescue", "all of the newest backup of a host"],
+    [
+      "restore 4f3a:/srv/images/web1.raw --to /dev/vg0/web1",
+      "a disk; where it holds the right bytes already nothing is written",
+    ],
+    ["restore latest:/etc --target /tmp/etc --verify", "one directory's contents, read back"],
+  ],
+  exitCodes: {
+    3: "some entries could not be restored",
+    20: "some data is lost, the rest was restored",
+  },
+  async run(context, args) {
+    const options = restoreOptions(context, args);
+    const repository = await context.openRepository();
+    const { restore } = await import("../../repo/index.ts");
+    const { output, signal } = context;
+    const summary = await restore(repository, options, {
+      signal,
+      onProgress: (progress: RestoreProgress) => {
+        const current =
+          progress.current === undefined ? undefined : printableName(progress.current);
+        output.progress.update({ ...progress, current });
+      },
+      onWarning: (message) => {
+        output.warn(message);
+      },
+      onEntry: (path, outcome) => {
+        output.detail(`${outcome} ${printableName(path)}`);
+      },
+    });
+    report(context, summary, options);
+    return exitCode(summary);
+  },
+};
+
+function restoreOptions({ host }: CommandContext, args: CommandArguments): RestoreOptions {
+  const { snapshot, path } = parseSnapshotPath(args.word("snapshot"));
+  const overwrite = args.text("overwrite");
+  return {
+    snapshot,
+    filter: snapshotFilter(args),
+    path,
+    target: target(host.cwd, args),
+    include: [...args.texts("include"), ...readPatternFiles(args.texts("include-file"))],
+    exclude: [...args.texts("exclude"), ...readPatternFiles(args.texts("exclude-file"))],
+    overwrite: policies.find((policy) => policy === overwrite),
+    verify: args.flag("verify"),
+    dryRun: args.flag("dry-run"),
+  };
+}
+
+function target(cwd: string, args: CommandArguments): RestoreOptions["target"] {
+  const directory = args.text("target");
+  const file = args.text("to");
+  if ((directory === undefined) === (file === undefined)) {
+    throw new UsageError("Cannot restore: name one of --target and --to", {
+      hint: "--target DIR for trees, --to FILE_OR_DEVICE for one image",
+    });
+  }
+  return directory === undefined
+    ? { kind: "file", path: resolve(cwd, file!) }
+    : { kind: "directory", path: resolve(cwd, directory) };
+}
+
+function report(
+  { output }: CommandContext,
+  summary: RestoreSummary,
+  { dryRun, target }: RestoreOptions,
+): void {
+  output.summary({
+    snapshot_id: summary.snapshotId,
+    target: target.path,
+    total_files: summary.filesTotal,
+    files_restored: summary.filesRestored,
+    files_skipped: summary.filesSkipped,
+    total_bytes: summary.bytesTotal,
+    bytes_restored: summary.bytesRestored,
+    bytes_skipped: summary.bytesSkipped,
+    bytes_written: summary.bytesWritten,
+    bytes_fetched: summary.bytesFetched,
+    damaged: summary.damaged,
+    damaged_count: summary.damagedCount,
+    unequal: summary.unequal,
+    unequal_count: summary.unequalCount,
+    failed_count: summary.failedCount,
+    dry_run: dryRun,
+    duration_s: summary.durationSeconds,
+  });
+  const total = `${plural(summary.filesTotal, "file")} of ${formatBytes(summary.bytesTotal)}`;
+  if (dryRun === true) {
+    output.line(`would restore ${total} to ${printableName(target.path)}`);
+    return;
+  }
+  const skipped = summary.filesSkipped === 0 ? "" : `, ${summary.filesSkipped} left as they were`;
+  output.line(
+    `restored ${summary.filesRestored} of ${total} to ${printableName(target.path)}${skipped}`,
+  );
+  output.line(
+    `wrote ${formatBytes(summary.bytesWritten)}, found ${formatBytes(summary.bytesSkipped)} in place, ` +
+      `fetched ${formatBytes(summary.bytesFetched)} in ${formatSeconds(summary.durationSeconds)}`,
+  );
+}
+
+function exitCode(summary: RestoreSummary): number {
+  const { damagedCount, unequalCount } = summary;
+  if (damagedCount > 0) {
+    throw new CorruptionError(
+      `Cannot restore all: data of ${plural(damagedCount, "path")} is lost`,
+      {
+        hint: "The rest was restored. See: ashlar check --read-data; an older snapshot may hold the lost files",
+      },
+    );
+  }
+  if (unequalCount > 0) {
+    throw new FailedError(
+      `Cannot verify ${plural(unequalCount, "file")}: it reads back otherwise`,
+      {
+        hint: "The target does not keep what is written to it: look at its disk and the system's log",
+      },
+    );
+  }
+  return summary.failedCount > 0 ? 3 : 0;
+}

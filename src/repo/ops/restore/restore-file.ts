@@ -1,0 +1,73 @@
+/** Restores one file's content, mostly a disk's, into a file or block device of any name. */
+import { realpathSync, statSync } from "node:fs";
+import { decideOverwrite, type OverwritePolicy } from "../../../files/index.ts";
+import { openImageTarget } from "../../../image/index.ts";
+import { nameToBytes, printableName } from "../../../names.ts";
+import { statNs, utimesNs } from "../../../posix/index.ts";
+import type { DirectoryEntry } from "../../format/index.ts";
+import type { ContentRestorer } from "./content-restorer.ts";
+import type { RestoreTally } from "./tally.ts";
+
+/** @throws {FailedError} when the target must not or cannot be written */
+export async function restoreToFile(
+  entry: DirectoryEntry,
+  path: string,
+  options: {
+    readonly overwrite: OverwritePolicy;
+    readonly fsync: boolean;
+    readonly content: ContentRestorer;
+    readonly tally: RestoreTally;
+  },
+): Promise<void> {
+  const { overwrite, content, tally } = options;
+  const { metadata } = entry;
+  if (isKept(path, entry, overwrite)) {
+    tally.kept(path, metadata.size);
+    return;
+  }
+  const target = openImageTarget(path, {
+    size: metadata.size,
+    overwrite: overwrite !== "never",
+  });
+  let isClosed = false;
+  const close = (): void => {
+    if (!isClosed) target.close();
+    isClosed = true;
+  };
+  try {
+    await content.add({
+      target,
+      entry,
+      path,
+      finish: () => {
+        // A device tells of failed writes only when it is synced.
+        target.finish({ fsync: options.fsync || target.kind === "block" });
+        close();
+        if (target.kind === "file") setTime(path, metadata.mtimeNs);
+      },
+      abandon: () => {
+        close();
+        return target.partialPath === undefined
+          ? "what could be read was written, the rest is as it was"
+          : `what could be read is in ${printableName(target.partialPath)}`;
+      },
+    });
+    await content.drain();
+  } finally {
+    close();
+  }
+}
+
+/** Only an ordinary file can be complete by its time and size. */
+function isKept(path: string, entry: DirectoryEntry, overwrite: OverwritePolicy): boolean {
+  if (overwrite === "always" || overwrite === "never") return false;
+  const stat = statSync(nameToBytes(path), { bigint: true, throwIfNoEntry: false });
+  if (stat?.isFile() !== true) return false;
+  const verdict = decideOverwrite(overwrite, statNs(stat), entry.metadata);
+  return verdict === "leave" || verdict === "keep-content";
+}
+
+/** So that `--overwrite if-changed` knows it again. */
+function setTime(path: string, mtimeNs: bigint): void {
+  utimesNs(realpathSync(nameToBytes(path), "buffer"), mtimeNs, mtimeNs);
+}

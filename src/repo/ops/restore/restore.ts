@@ -1,0 +1,192 @@
+/**
+ * A restore: session, tree, content by packs, metadata. Run again after it was stopped, it goes on:
+ * what is right in place already is found and left.
+ */
+import { fromHex } from "../../../bytes.ts";
+import { FailedError, StoreError, UsageError } from "../../../errors.ts";
+import { selectPaths, TreeRestorer } from "../../../files/index.ts";
+import { printableName } from "../../../names.ts";
+import type { BlobReader } from "../../blobs/index.ts";
+import type { DirectoryEntry } from "../../format/index.ts";
+import type { Repository } from "../repository.ts";
+import { Session } from "../sessions.ts";
+import { resolveSnapshot, type StoredSnapshot } from "../snapshots.ts";
+import { findEntry } from "../tree-reader.ts";
+import { ContentRestorer } from "./content-restorer.ts";
+import type { RestoreHooks, RestoreOptions, RestoreSummary } from "./options.ts";
+import { restoreToFile } from "./restore-file.ts";
+import { TreeWalk } from "./restore-tree.ts";
+import { RestoreTally } from "./tally.ts";
+
+/**
+ * @throws {FailedError} when the target cannot be written; what is damaged or could not be brought
+ *   back otherwise is in the summary, and the rest is restored
+ */
+export async function restore(
+  repository: Repository,
+  options: RestoreOptions,
+  hooks: RestoreHooks = {},
+): Promise<RestoreSummary> {
+  const startedMs = repository.environment.clock.elapsed();
+  const snapshot = await resolveSnapshot(repository, options.snapshot, options.filter);
+  const session =
+    options.dryRun === true ? undefined : await Session.startReader(repository, [snapshot.id]);
+  try {
+    const reader = await repository.reader();
+    const subject = await subjectOf(reader, snapshot, options);
+    const tally = new RestoreTally(hooks, expectedBytes(snapshot, subject, options));
+    await new RestoreRun(repository, reader, tally, options, hooks.signal).execute(subject);
+    const seconds = (repository.environment.clock.elapsed() - startedMs) / 1000;
+    return tally.summary(snapshot.id, seconds);
+  } finally {
+    await session?.abort();
+  }
+}
+
+/** What is to be restored: the whole tree, or one entry of it. */
+type Subject =
+  | { readonly kind: "directory"; readonly node: Uint8Array }
+  | { readonly kind: "entry"; readonly entry: DirectoryEntry };
+
+async function subjectOf(
+  reader: BlobReader,
+  snapshot: StoredSnapshot,
+  { path = "/" }: RestoreOptions,
+): Promise<Subject> {
+  const root = fromHex(snapshot.tree);
+  if (path.split("/").every((name) => name === "")) return { kind: "directory", node: root };
+  const entry = await findEntry(reader, root, path);
+  if (entry === undefined) {
+    throw new FailedError(
+      `Cannot restore ${printableName(path)}: snapshot ${snapshot.id.slice(0, 8)} has no such path`,
+      { hint: `See: ashlar ls ${snapshot.id.slice(0, 8)}` },
+    );
+  }
+  const { content } = entry;
+  return content?.kind === "directory"
+    ? { kind: "directory", node: content.node }
+    : { kind: "entry", entry };
+}
+
+/** Known beforehand for one file, and for all of a snapshot. */
+function expectedBytes(
+  snapshot: StoredSnapshot,
+  subject: Subject,
+  { path, include = [], exclude = [] }: RestoreOptions,
+): number | undefined {
+  if (subject.kind === "entry") return subject.entry.metadata.size;
+  const isAll = path === undefined && include.length === 0 && exclude.length === 0;
+  return isAll ? snapshot.summary["bytes_total"] : undefined;
+}
+
+class RestoreRun {
+  readonly #repository: Repository;
+  readonly #reader: BlobReader;
+  readonly #tally: RestoreTally;
+  readonly #options: RestoreOptions;
+  readonly #signal: AbortSignal | undefined;
+
+  constructor(
+    repository: Repository,
+    reader: BlobReader,
+    tally: RestoreTally,
+    options: RestoreOptions,
+    signal: AbortSignal | undefined,
+  ) {
+    this.#repository = repository;
+    this.#reader = reader;
+    this.#tally = tally;
+    this.#options = options;
+    this.#signal = signal;
+  }
+
+  async execute(subject: Subject): Promise<void> {
+    const { target, dryRun } = this.#options;
+    if (target.kind === "file") await this.#toFile(subject, target.path);
+    else if (dryRun === true) await this.#walk(subject, undefined, undefined);
+    else await this.#toDirectory(subject, target.path);
+  }
+
+  async #toFile(subject: Subject, path: string): Promise<void> {
+    if (subject.kind !== "entry" || subject.entry.metadata.type !== "file") {
+      throw new UsageError(`Cannot restore to ${printableName(path)}: the path is no file`, {
+        hint: "Name one file as SNAP:PATH, or restore a directory with --target",
+      });
+    }
+    const { entry } = subject;
+    this.#tally.select(entry.metadata.size);
+    if (this.#options.dryRun === true) {
+      this.#tally.entry(path, "planned");
+      return;
+    }
+    await restoreToFile(entry, path, {
+      overwrite: this.#options.overwrite ?? "always",
+      fsync: this.#options.verify === true,
+      content: this.#content(2),
+      tally: this.#tally,
+    });
+  }
+
+  async #toDirectory(subject: Subject, target: string): Promise<void> {
+    const restorer = this.#openTree(target);
+    const content = this.#content(restorer.openFileCountMax);
+    try {
+      await this.#walk(subject, restorer, content);
+      await content.drain();
+    } catch (error) {
+      await content.abort();
+      throw error;
+    } finally {
+      restorer.close();
+    }
+  }
+
+  async #walk(
+    subject: Subject,
+    restorer: TreeRestorer | undefined,
+    content: ContentRestorer | undefined,
+  ): Promise<void> {
+    const { include = [], exclude = [] } = this.#options;
+    const walk = new TreeWalk({
+      source: this.#reader,
+      selection: selectPaths(include, exclude),
+      tally: this.#tally,
+      signal: this.#signal,
+      output: restorer && content && { restorer, content },
+    });
+    if (subject.kind === "directory") await walk.directory(subject.node);
+    else await walk.entry(subject.entry, `/${subject.entry.name}`);
+  }
+
+  #openTree(target: string): TreeRestorer {
+    try {
+      return new TreeRestorer(target, {
+        overwrite: this.#options.overwrite ?? "always",
+        isRoot: this.#repository.environment.user.uid === 0,
+        reusesContent: true,
+        onProblem: (problem) => {
+          this.#tally.problem(problem);
+        },
+      });
+    } catch (error) {
+      if (error instanceof StoreError) throw error;
+      const reason = error instanceof Error ? error.message : String(error);
+      throw new FailedError(`Cannot restore to ${printableName(target)}: ${reason}`, {
+        cause: error,
+      });
+    }
+  }
+
+  #content(openFilesMax: number): ContentRestorer {
+    return new ContentRestorer(
+      {
+        reader: this.#reader,
+        settings: this.#repository.settings,
+        tally: this.#tally,
+        verify: this.#options.verify === true,
+        signal: this.#signal,
+      },
+      openFilesMax,
+    );
+  }
+}
