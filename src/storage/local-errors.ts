@@ -1,11 +1,16 @@
 /** A file system's errors as those of a storage, with what to do next. */
+import { constants } from "node:os";
 import { BackendError, StoreError } from "../errors.ts";
 
 /** The system's name for an error: ENOSPC, EACCES, … */
 export function errnoOf(error: unknown): string | undefined {
-  return error instanceof Error && "code" in error && typeof error.code === "string"
-    ? error.code
-    : undefined;
+  if (!(error instanceof Error) || !("code" in error) || typeof error.code !== "string") {
+    return undefined;
+  }
+  if (!error.code.startsWith("Unknown system error") || !("errno" in error)) return error.code;
+  // libuv has no name for some that network file systems answer: ESTALE, EDQUOT.
+  const known = Object.entries(constants.errno).find(([, number]) => -number === error.errno);
+  return known?.[0] ?? error.code;
 }
 
 const hints: Readonly<Record<string, string>> = {
@@ -37,7 +42,7 @@ export function backendError(error: unknown, action: string): unknown {
     return error;
   const words =
     error instanceof Error
-      ? (/^[A-Z0-9]+: ([^,]+),/.exec(error.message)?.[1] ?? error.message)
+      ? (/^[^:]+: ([^,]+),/.exec(error.message)?.[1] ?? error.message)
       : String(error);
   const hint = hints[errno];
   return new BackendError(`${action}: ${words} (${errno})`, {

@@ -7,7 +7,7 @@ import type { ObjectInfo, ObjectKind, Storage } from "../../src/storage/index.ts
 
 export interface StorageUnderTest {
   readonly storage: Storage;
-  readonly cleanUp: () => Promise<void>;
+  readonly cleanUp: () => PromiseLike<void>;
 }
 
 const folderKinds: readonly ObjectKind[] = ["keys", "data", "index", "snapshots", "locks"];
