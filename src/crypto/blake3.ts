@@ -37,7 +37,7 @@ export function loadNativeBlake3(): Blake3 | undefined {
     name: "native",
     // A hasher a call: its reset() would forget the key.
     keyed: (key, bytes) => Blake3Hasher.newKeyed(asBuffer(key)).update(bytes).digestBuffer(),
-    deriveKey: (context, material) => Blake3Hasher.deriveKey(context, material),
+    deriveKey: (context, material) => Blake3Hasher.deriveKey(context, asBuffer(material)),
   };
 }
 

@@ -49,6 +49,7 @@ export {
 } from "./pack-seal.ts";
 export { systemRandom, type Random } from "./random.ts";
 export {
+  isSealedToBox,
   objectIsKind,
   openObject,
   sealObject,

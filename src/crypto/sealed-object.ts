@@ -121,6 +121,11 @@ export function objectIsKind(
   return fits;
 }
 
+/** Whether an object is sealed to a public key, rather than under a salt. @throws {CorruptionError} */
+export function isSealedToBox(prefix: Uint8Array): boolean {
+  return decodeEnvelope(prefix).algorithm === "box";
+}
+
 function freshSecret(
   key: SaltKey | BoxSealKey,
   random: Random,

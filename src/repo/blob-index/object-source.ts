@@ -3,6 +3,7 @@ import { createHash } from "node:crypto";
 import { toHex } from "../../bytes.ts";
 import { CorruptionError, UnsupportedFormatError, type StoreError } from "../../errors.ts";
 import {
+  isSealedToBox,
   objectIsKind,
   openObject,
   type BackupKeys,
@@ -13,7 +14,8 @@ import { decodeIndexObject, type IndexObject } from "../format/index.ts";
 
 /** Kinds that share index/ with index objects, as append-only storage lets nobody delete there (R8). */
 export const protocolKinds = ["mark", "verdict", "census", "forget"] as const;
-export type ProtocolKind = (typeof protocolKinds)[number];
+/** Hooks are told by being sealed to a public key, which nothing else here is. */
+export type ProtocolKind = (typeof protocolKinds)[number] | "hooks";
 
 /** Larger than any index object: not fetched. */
 const storedBytesMax = 64 * 1024 * 1024;
@@ -85,6 +87,7 @@ export class ObjectSource {
         `Cannot open index object ${info.name}: its bytes do not have its name`,
       );
     }
+    if (isSealedToBox(stored)) return { state: "protocol", info, kind: "hooks" };
     const indexKey = { algorithm: "salt", key: keys.indexKey } as const;
     if (objectIsKind("index", stored, indexKey, { repoId })) {
       const { writerId, body } = verify("index", openObject("index", stored, indexKey, { repoId }));

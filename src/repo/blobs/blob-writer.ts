@@ -55,6 +55,8 @@ export interface BlobWriterOptions {
   /** Decode every frame before it is stored; true unless said otherwise. */
   readonly verify?: boolean;
   readonly signal?: AbortSignal | undefined;
+  /** Sample the blocks of images, for `NewChunk.hooks`. */
+  readonly hooks?: boolean;
   /** What a lane's thread runs, where it is not the one beside this file. */
   readonly entry?: ThreadEntry;
 }
@@ -80,8 +82,11 @@ export interface WriterStats {
 /** A new chunk of a segment: its place is from the segment's start, in bytes. */
 export interface NewChunk {
   readonly chunk: number;
+  readonly id: Uint8Array;
   readonly offset: number;
   readonly length: number;
+  /** Sampled values of its blocks, pairs of low and high half. */
+  readonly hooks: Uint32Array;
 }
 
 /** @returns for each chunk what it may be stored against, the likeliest last */
@@ -165,6 +170,7 @@ export class BlobWriter {
         verify,
         slotBytes: this.#slotBytes,
         slots: slotsPerLane,
+        hooks: options.hooks === true,
       },
       Math.max(1, lanes),
       lanes === 0 ? undefined : (options.entry ?? laneEntry()),
@@ -280,7 +286,11 @@ export class BlobWriter {
     for (const run of cut.runs) {
       if (run < holeRun) {
         const length = cut.lengths[chunk]!;
-        if (wanted[chunk] === 1) places.push({ chunk, offset: at, length });
+        if (wanted[chunk] === 1) {
+          const id = cut.ids.subarray(chunk * idBytes, (chunk + 1) * idBytes);
+          const hooks = cut.hooks.subarray(cut.hookEnds[chunk - 1] ?? 0, cut.hookEnds[chunk] ?? 0);
+          places.push({ chunk, id, offset: at, length, hooks });
+        }
         chunk++;
       }
       at += (run & ~holeRun) * blockBytes;

@@ -16,9 +16,11 @@ export {
   type WriterStats,
 } from "./blob-writer.ts";
 export type { KnownBase } from "./choose-form.ts";
+export { Hooks } from "./hooks.ts";
 export { DeltaBases } from "./delta-bases.ts";
 export type { CutSource, ReadFault } from "./lane-messages.ts";
 export type { ChunkList, StoredStream } from "./store-stream.ts";
 export { BlobReader, type BlobReaderOptions, type VerifyRange } from "./blob-reader.ts";
 export type { BlobWrite, DamagedBlob, RestoreOptions, RestoreStats } from "./bulk-restore.ts";
 export type { WriteTarget } from "./restore-plan.ts";
+export { BlobDecoder } from "./open-blob.ts";

@@ -20,6 +20,8 @@ export interface LaneConfig {
   /** Bytes of each slot: an image's segment, or a window of a stream. */
   readonly slotBytes: number;
   readonly slots: number;
+  /** Also sample the blocks of images, for likeness. */
+  readonly hooks?: boolean;
 }
 
 /** By chunk of a slot; absent or empty: there is none. */
@@ -82,6 +84,10 @@ export type FromLane =
       readonly lengths: Uint32Array;
       /** `image` only: chunks and holes as the image map has them. */
       readonly runs: Uint16Array;
+      /** `image` only, if asked for: sampled values of blocks, pairs of low and high half. */
+      readonly hooks: Uint32Array;
+      /** By chunk: where in `hooks` its values end. */
+      readonly hookEnds: Uint32Array;
     }
   | { readonly type: "stored"; readonly job: number }
   | {

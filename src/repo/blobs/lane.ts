@@ -10,6 +10,7 @@ import { createIdHasher, type IdHasher, type PackSeal } from "../../crypto/index
 import { assert } from "../../errors.ts";
 import { blobForm, idBytes } from "../format/index.ts";
 import { FormChooser } from "./choose-form.ts";
+import { hookSampleBits } from "./hook-table.ts";
 import type { ChunkBases, CutPart, FromLane, LaneConfig, ToLane } from "./lane-messages.ts";
 import { PackBuilder } from "./pack-builder.ts";
 import { fillSlot, type Filled } from "./read-source.ts";
@@ -34,6 +35,18 @@ interface StoreJob extends CutSlot {
 interface Room {
   readonly seal: PackSeal;
   readonly memory: Uint8Array;
+}
+
+interface ChunkHooks {
+  readonly values: number[];
+  readonly ends: number[];
+}
+
+interface ImageCut {
+  readonly starts: number[];
+  readonly lengths: number[];
+  readonly runs: number[];
+  readonly hooks: ChunkHooks;
 }
 
 export class Lane {
@@ -92,13 +105,14 @@ export class Lane {
     const starts: number[] = [];
     const lengths: number[] = [];
     const runs: number[] = [];
+    const hooks: ChunkHooks = { values: [], ends: [] };
     const cutParts: CutPart[] = [];
     let at = 0;
     for (const part of parts) {
       const before = lengths.length;
       const filled = fillSlot(memory.subarray(at), part);
       if (filled.fault === undefined) {
-        if (cutter === "image") this.#cutImage(base + at, filled, starts, lengths, runs);
+        if (cutter === "image") this.#cutImage(base + at, filled, { starts, lengths, runs, hooks });
         else this.#cutStream(base + at, filled, starts, lengths);
       }
       cutParts.push({ ...filled, chunkCount: lengths.length - before });
@@ -118,16 +132,12 @@ export class Lane {
       ids: cut.ids,
       lengths: cut.lengths,
       runs: Uint16Array.from(runs),
+      hooks: Uint32Array.from(hooks.values),
+      hookEnds: Uint32Array.from(hooks.ends),
     });
   }
 
-  #cutImage(
-    base: number,
-    filled: Filled,
-    starts: number[],
-    lengths: number[],
-    runs: number[],
-  ): void {
+  #cutImage(base: number, filled: Filled, cut: ImageCut): void {
     assert(base % blockBytes === 0, "an image's part begins with a block");
     const blockCount = Math.ceil(filled.bytes / blockBytes);
     const end = base + filled.bytes;
@@ -135,14 +145,19 @@ export class Lane {
     this.#hasher.buffer.fill(0, end, base + blockCount * blockBytes);
     const hashes = this.#hasher.hash(base, blockCount);
     const runCount = cutSegment(hashes, blockCount, this.#config.image, this.#runs);
+    const values = this.#config.hooks === true ? this.#hasher.hookValues() : undefined;
     let at = base;
     for (let index = 0; index < runCount; index++) {
       const run = this.#runs[index]!;
-      runs.push(run);
+      cut.runs.push(run);
       const next = at + (run & ~holeBit) * blockBytes;
       if ((run & holeBit) === 0) {
-        starts.push(at);
-        lengths.push(Math.min(next, end) - at);
+        cut.starts.push(at);
+        cut.lengths.push(Math.min(next, end) - at);
+        if (values !== undefined) {
+          const first = (at - base) / blockBytes;
+          sampleHooks(values, hashes.zero, first, first + run, cut.hooks);
+        }
       }
       at = next;
     }
@@ -219,4 +234,21 @@ export class Lane {
     this.#post({ type: "pack", ...builder.build(), deltaCount: this.#deltaCount });
     this.#deltaCount = 0;
   }
+}
+
+/** Zero blocks are everywhere and say nothing. */
+function sampleHooks(
+  values: BigUint64Array,
+  zero: Uint8Array,
+  first: number,
+  end: number,
+  hooks: ChunkHooks,
+): void {
+  const halves = new Uint32Array(values.buffer, values.byteOffset, values.length * 2);
+  for (let block = first; block < end; block++) {
+    const low = halves[2 * block]!;
+    if ((low & ((1 << hookSampleBits) - 1)) !== 0 || zero[block] === 1) continue;
+    hooks.values.push(low, halves[2 * block + 1]!);
+  }
+  hooks.ends.push(hooks.values.length);
 }

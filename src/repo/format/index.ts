@@ -37,6 +37,7 @@ export {
   type DeltaBlob,
   type DeltaSlice,
 } from "./delta-prefix.ts";
+export { decodeHooks, encodeHooks, hookCountMax, type HookList } from "./hooks.ts";
 export {
   decodeIndexObject,
   encodeIndexObject,

@@ -41,3 +41,10 @@ export type {
   RestoreProgress,
   RestoreSummary,
 } from "./restore/options.ts";
+export { listEntries, type ContentKind, type ListedEntry, type ListOptions } from "./list-entries.ts";
+export { type FindOptions, findEntries } from "./find.ts";
+export { dump } from "./dump.ts";
+export { type Change, type ChangeKind, type DiffOptions, diffSnapshots } from "./diff/diff.ts";
+export type { ChangedRange } from "./diff/image-ranges.ts";
+export { inspectBlob, inspectConfig, inspectIndex, inspectTree } from "./inspect.ts";
+export type { TreeEntry } from "./tree-reader.ts";

@@ -9,7 +9,7 @@ import {
   verifySigned,
 } from "../../crypto/index.ts";
 import { fromHex } from "../../bytes.ts";
-import { CorruptionError } from "../../errors.ts";
+import { CorruptionError, UnsupportedFormatError } from "../../errors.ts";
 import type { Storage } from "../../storage/index.ts";
 import { type Amendment, type Card, decodeAmendment, decodeCard } from "../format/index.ts";
 import { isAdminKind, openingKey, openingPrefixBytes } from "./sealed-records.ts";
@@ -29,6 +29,7 @@ export class WriterRegistry {
   readonly #repoId: Uint8Array;
   readonly #cards = new Map<string, KnownCard>();
   readonly #amendments: Amendment[] = [];
+  readonly #damaged: { readonly name: string; readonly error: Error }[] = [];
 
   private constructor(keys: BackupKeys, repoId: Uint8Array) {
     this.#keys = keys;
@@ -43,7 +44,7 @@ export class WriterRegistry {
     const registry = new WriterRegistry(keys, repoId);
     for await (const { name } of storage.list("keys")) {
       const stored = await storage.get("keys", name);
-      if (stored !== undefined) registry.#take(name, stored);
+      if (stored !== undefined) registry.#takeIfSound(name, stored);
     }
     registry.#amendments.sort((a, b) => a.number - b.number);
     return registry;
@@ -51,6 +52,11 @@ export class WriterRegistry {
 
   get cards(): readonly KnownCard[] {
     return [...this.#cards.values()];
+  }
+
+  /** Objects in keys/ that cannot be opened or are not signed by the admin key. */
+  get damaged(): readonly { readonly name: string; readonly error: Error }[] {
+    return this.#damaged;
   }
 
   /** In the order in which they hold. */
@@ -81,6 +87,17 @@ export class WriterRegistry {
         `Cannot trust ${kind}: it is signed by writer ${writerId}, who has no card`,
       );
     return { writerId, body: verifySigned(kind, content, fromHex(card.signPublic), this.#repoId) };
+  }
+
+  /** One damaged card is one writer who is not believed; all others must go on (check names it). */
+  #takeIfSound(name: string, stored: Uint8Array): void {
+    try {
+      this.#take(name, stored);
+    } catch (error) {
+      if (!(error instanceof CorruptionError) && !(error instanceof UnsupportedFormatError))
+        throw error;
+      this.#damaged.push({ name, error });
+    }
   }
 
   /** Key slots lie in the same folder and are not ours to open here. */

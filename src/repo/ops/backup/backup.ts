@@ -9,19 +9,15 @@ import { FailedError } from "../../../errors.ts";
 import { nameToBytes } from "../../../names.ts";
 import type { BlobIndex } from "../../blob-index/index.ts";
 import { IndexWriter } from "../../blob-index/index.ts";
-import { BlobWriter, DeltaBases } from "../../blobs/index.ts";
-import {
-  type DirectoryContent,
-  type DirectoryEntry,
-  encodeSnapshot,
-  type Snapshot,
-} from "../../format/index.ts";
+import { BlobWriter, DeltaBases, Hooks } from "../../blobs/index.ts";
+import { type DirectoryContent, encodeSnapshot, type Snapshot } from "../../format/index.ts";
 import { loadProtocol, snapshotCounts } from "../protocol.ts";
 import type { Repository } from "../repository.ts";
 import { putRecord } from "../sealed-records.ts";
 import { Session } from "../sessions.ts";
 import { readableSnapshots, resolveSnapshot, type StoredSnapshot } from "../snapshots.ts";
 import type { NodeSource } from "../tree-reader.ts";
+import { BaseFinder } from "./base-finder.ts";
 import { LocalNodes } from "./local-nodes.ts";
 import { MeteredStorage } from "./metered-storage.ts";
 import type { BackupHooks, BackupOptions, BackupSummary } from "./options.ts";
@@ -97,10 +93,18 @@ class BackupRun {
     const metered = new MeteredStorage(storage, { discard: session === undefined });
     const indexWriter = this.#indexWriter(metered, session, index);
     const writer = await this.#blobWriter(metered, indexWriter, index);
+    const hooks = this.#openHooks(metered, index);
     try {
       const stored = new StoredContent(this.#repository, index, parent);
-      const root = await this.#store(writer, parent, nodes, stored);
+      const root = await this.#store(
+        writer,
+        parent,
+        nodes,
+        stored,
+        await this.#baseFinder(hooks, index),
+      );
       await writer.flush();
+      await hooks?.write();
       if (session !== undefined) await indexWriter.mergeOwn(index);
       const own = known.filter((snapshot) => snapshot.writer === this.#repository.writer.writerId);
       const link = await chain.next(own);
@@ -128,6 +132,7 @@ class BackupRun {
     parent: Parent | undefined,
     nodes: LocalNodes | undefined,
     stored: StoredContent,
+    bases: BaseFinder | undefined,
   ): Promise<DirectoryContent> {
     const { environment, settings } = this.#repository;
     const storeTree = async (node: Uint8Array): Promise<Uint8Array> => {
@@ -145,7 +150,11 @@ class BackupRun {
         settings,
         lanes: environment.lanes,
         parent: parent === undefined ? undefined : this.#parentDirectory(parent),
-        parentImage: parent === undefined ? undefined : await this.#parentImages(parent),
+        bases,
+        parentImage:
+          parent === undefined
+            ? undefined
+            : (entry) => new ParentImage(parent.source, entry, settings),
         isStored: (entry) => stored.holds(entry),
         tally: this.#tally,
         signal: this.#hooks.signal,
@@ -161,21 +170,31 @@ class BackupRun {
   }
 
   /** Deltas need the bytes of their bases: from the repository, if this key can read it and it is near. */
-  async #parentImages(
-    parent: Parent,
-  ): Promise<((entry: DirectoryEntry) => ParentImage) | undefined> {
-    const { role, storage, settings } = this.#repository;
+  get #makesDeltas(): boolean {
+    const { role, storage } = this.#repository;
     const { delta = "auto" } = this.#options;
-    if (role !== "full" || delta === "never" || (delta === "auto" && !storage.traits.local))
-      return undefined;
-    const reader = await this.#repository.reader();
-    const index = await this.#repository.index();
-    const bases = new DeltaBases({
-      index,
-      read: (id) => reader.readBlob("data", id),
-      depthMost: settings.delta.depth,
+    return role === "full" && (delta === "always" || (delta === "auto" && storage.traits.local));
+  }
+
+  #openHooks(storage: MeteredStorage, index: BlobIndex): Hooks | undefined {
+    const { id: repoId, environment } = this.#repository;
+    if (!this.#makesDeltas) return undefined;
+    return new Hooks({
+      storage,
+      keys: this.#repository.fullKeys,
+      repoId,
+      random: environment.random,
+      objects: () => index.protocolObjects().filter(({ kind }) => kind === "hooks"),
+      signal: this.#hooks.signal,
     });
-    return (entry) => new ParentImage(parent.source, entry, bases, settings);
+  }
+
+  async #baseFinder(hooks: Hooks | undefined, index: BlobIndex): Promise<BaseFinder | undefined> {
+    if (hooks === undefined) return undefined;
+    const reader = await this.#repository.reader();
+    const depthMost = this.#repository.settings.delta.depth;
+    const bases = new DeltaBases({ index, read: (id) => reader.readBlob("data", id), depthMost });
+    return new BaseFinder(bases, hooks, index);
   }
 
   #parentDirectory({ id, source, root }: Parent): ParentDirectory {
@@ -255,6 +274,7 @@ class BackupRun {
       lanes: environment.lanes,
       level: this.#options.compression ?? "auto",
       signal: this.#hooks.signal,
+      hooks: this.#makesDeltas,
     });
   }
 

@@ -8,6 +8,7 @@ import {
   type ImageContent,
   type Settings,
 } from "../../format/index.ts";
+import type { BaseFinder } from "./base-finder.ts";
 import type { ParentImage } from "./parent-image.ts";
 import { ImageMapBuilder } from "../tree-writer.ts";
 
@@ -38,6 +39,8 @@ export async function storeImage(
     readonly segmentsInFlight: number;
     /** The image of the night before, for deltas. */
     readonly parent?: ParentImage | undefined;
+    /** Undefined: no deltas. */
+    readonly bases?: BaseFinder | undefined;
     readonly onBytes: (bytes: number) => void;
     readonly signal?: AbortSignal | undefined;
   },
@@ -63,7 +66,10 @@ export async function storeImage(
       };
       return {
         ...place,
-        stored: await writer.storeSegment(source, options.parent?.findBases(place.index)),
+        stored: await writer.storeSegment(
+          source,
+          options.bases?.forSegment(options.parent, place.index),
+        ),
       };
     },
   );

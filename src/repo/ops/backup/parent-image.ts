@@ -1,10 +1,10 @@
 /**
- * What an image's chunks may be stored against: what the parent snapshot holds at the same offsets.
+ * What the parent snapshot holds at the offsets of a new chunk.
  *
  * A guest writes in place, so a changed chunk mostly differs in a few blocks from what stood there.
  */
 import { CorruptionError } from "../../../errors.ts";
-import type { DeltaBases, FindBases } from "../../blobs/index.ts";
+import type { NewChunk } from "../../blobs/index.ts";
 import {
   blockBytes,
   type DeltaBase,
@@ -20,27 +20,22 @@ const marginBytes = 64 * 1024;
 export class ParentImage {
   readonly #source: NodeSource;
   readonly #entry: DirectoryEntry;
-  readonly #bases: DeltaBases;
   readonly #settings: Settings;
 
-  constructor(source: NodeSource, entry: DirectoryEntry, bases: DeltaBases, settings: Settings) {
+  constructor(source: NodeSource, entry: DirectoryEntry, settings: Settings) {
     this.#source = source;
     this.#entry = entry;
-    this.#bases = bases;
     this.#settings = settings;
   }
 
-  /** @param segment  counts from 0 */
-  findBases(segment: number): FindBases {
-    return async (chunks) => {
-      const pieces = await this.#pieces(segment);
-      const start = segment * this.#settings.chunker.image.segmentBytes;
-      return Promise.all(
-        chunks.map(({ offset, length }) =>
-          this.#bases.known(candidates(pieces, start + offset, length)),
-        ),
-      );
-    };
+  /**
+   * @param segment  counts from 0
+   * @returns for each chunk, the likeliest last
+   */
+  async candidates(segment: number, chunks: readonly NewChunk[]): Promise<DeltaBase[][]> {
+    const pieces = await this.#pieces(segment);
+    const start = segment * this.#settings.chunker.image.segmentBytes;
+    return chunks.map(({ offset, length }) => candidates(pieces, start + offset, length));
   }
 
   /** Chunks of the parent in this segment; none where its map cannot be read. */

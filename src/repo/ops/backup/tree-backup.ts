@@ -29,6 +29,7 @@ import { faultText, FileStorer, smallFileBytes, type StoredFile } from "./file-c
 import { storeImage } from "./image-content.ts";
 import type { BackupOptions } from "./options.ts";
 import { isUnchanged, type ParentDirectory } from "./parent.ts";
+import type { BaseFinder } from "./base-finder.ts";
 import type { ParentImage } from "./parent-image.ts";
 import type { Tally } from "./tally.ts";
 
@@ -38,7 +39,8 @@ export interface TreeBackupContext {
   readonly settings: Settings;
   readonly lanes: number;
   readonly parent: ParentDirectory | undefined;
-  /** What a changed image may be stored against; undefined: no deltas. */
+  /** What new chunks of images may be stored against; undefined: no deltas. */
+  readonly bases: BaseFinder | undefined;
   readonly parentImage: ((entry: DirectoryEntry) => ParentImage) | undefined;
   /** Whether all that an entry of the parent is made of is still in the repository. */
   readonly isStored: (entry: DirectoryEntry) => Promise<boolean>;
@@ -252,6 +254,7 @@ class TreeBuilder {
     const { writer, settings, lanes, tally, signal } = this.#context;
     const { content, fault } = await storeImage(writer, image, settings, {
       segmentsInFlight: Math.max(1, lanes) * segmentsPerLane,
+      bases: this.#context.bases,
       parent: before?.content?.kind === "image" ? this.#context.parentImage?.(before) : undefined,
       onBytes: (bytes) => {
         tally.advance(bytes, image.path);

@@ -2,7 +2,6 @@
  * A restore: session, tree, content by packs, metadata. Run again after it was stopped, it goes on:
  * what is right in place already is found and left.
  */
-import { fromHex } from "../../../bytes.ts";
 import { FailedError, StoreError, UsageError } from "../../../errors.ts";
 import { selectPaths, TreeRestorer } from "../../../files/index.ts";
 import { printableName } from "../../../names.ts";
@@ -10,8 +9,8 @@ import type { BlobReader } from "../../blobs/index.ts";
 import type { DirectoryEntry } from "../../format/index.ts";
 import type { Repository } from "../repository.ts";
 import { Session } from "../sessions.ts";
+import { snapshotEntry } from "../snapshot-entry.ts";
 import { resolveSnapshot, type StoredSnapshot } from "../snapshots.ts";
-import { findEntry } from "../tree-reader.ts";
 import { ContentRestorer } from "./content-restorer.ts";
 import type { RestoreHooks, RestoreOptions, RestoreSummary } from "./options.ts";
 import { restoreToFile } from "./restore-file.ts";
@@ -53,15 +52,7 @@ async function subjectOf(
   snapshot: StoredSnapshot,
   { path = "/" }: RestoreOptions,
 ): Promise<Subject> {
-  const root = fromHex(snapshot.tree);
-  if (path.split("/").every((name) => name === "")) return { kind: "directory", node: root };
-  const entry = await findEntry(reader, root, path);
-  if (entry === undefined) {
-    throw new FailedError(
-      `Cannot restore ${printableName(path)}: snapshot ${snapshot.id.slice(0, 8)} has no such path`,
-      { hint: `See: ashlar ls ${snapshot.id.slice(0, 8)}` },
-    );
-  }
+  const entry = await snapshotEntry(reader, snapshot, path);
   const { content } = entry;
   return content?.kind === "directory"
     ? { kind: "directory", node: content.node }

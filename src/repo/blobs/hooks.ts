@@ -1,0 +1,152 @@
+/**
+ * Likeness: for a new chunk, the known chunks that share most of its blocks.
+ *
+ * Hooks are objects in index/, one for some thousand chunks, read when the first chunk without a useful
+ * parent asks, the newest first and within a bound. What this run stores is added to them.
+ */
+import { createHash } from "node:crypto";
+import { toHex } from "../../bytes.ts";
+import { CorruptionError } from "../../errors.ts";
+import { openObject, sealObject, type FullKeys, type Random } from "../../crypto/index.ts";
+import type { Storage } from "../../storage/index.ts";
+import { decodeHooks, encodeHooks, hookCountMax, type HookList } from "../format/index.ts";
+import { HookTable } from "./hook-table.ts";
+
+export interface HooksOptions {
+  readonly storage: Storage;
+  readonly keys: FullKeys;
+  readonly repoId: Uint8Array;
+  readonly random: Random;
+  /** Names and sizes of the hook objects there are. */
+  readonly objects: () => readonly { readonly name: string; readonly size: number }[];
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** 32 MiB of table, about 1.2 million hooks: one in 4 blocks of 20 GiB of different data, one in 8 of 40. */
+const tableSlotsMost = 1 << 21;
+/** Of hook objects that are read. */
+const readBytesMost = 64 * 1024 * 1024;
+const writeEvery = 1 << 18;
+
+export class Hooks {
+  readonly #options: HooksOptions;
+  readonly #table = new HookTable(tableSlotsMost);
+  #loading: Promise<void> | undefined;
+  #hadSome = false;
+  #values: number[] = [];
+  #prefixes: number[] = [];
+  #writing: Promise<void> = Promise.resolve();
+
+  constructor(options: HooksOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Chunks that share the most hooks, by the first 8 bytes of their ids; the likest last.
+   *
+   * @param hooks  pairs of low and high half
+   */
+  async likest(hooks: Uint32Array, countMost: number): Promise<Uint8Array[]> {
+    this.#loading ??= this.#load();
+    await this.#loading;
+    if (!this.#hadSome) return [];
+    const votes = new Map<string, number>();
+    for (let at = 0; at < hooks.length; at += 2) {
+      const found = this.#table.find(hooks[at]!, hooks[at + 1]!);
+      if (found === -1) continue;
+      const prefix = prefixHex(this.#table.words[found]!, this.#table.words[found + 1]!);
+      votes.set(prefix, (votes.get(prefix) ?? 0) + 1);
+    }
+    return [...votes]
+      .sort((a, b) => a[1] - b[1])
+      .slice(-countMost)
+      .map(([prefix]) => new Uint8Array(Buffer.from(prefix, "hex")));
+  }
+
+  /** Notes a chunk that this run stores; a block that is known keeps its first chunk. */
+  async add(hooks: Uint32Array, id: Uint8Array): Promise<void> {
+    this.#loading ??= this.#load();
+    await this.#loading;
+    const view = new DataView(id.buffer, id.byteOffset, 8);
+    const low = view.getUint32(0, true);
+    const high = view.getUint32(4, true);
+    for (let at = 0; at < hooks.length; at += 2) {
+      if (!this.#table.add(hooks[at]!, hooks[at + 1]!, low, high)) continue;
+      this.#values.push(hooks[at]!, hooks[at + 1]!);
+      this.#prefixes.push(low, high);
+    }
+    if (this.#values.length >= 2 * writeEvery) await this.write();
+  }
+
+  /** Stores what was added since the last time. */
+  write(): Promise<void> {
+    this.#writing = this.#writing.then(() => this.#write());
+    return this.#writing;
+  }
+
+  async #write(): Promise<void> {
+    const values = this.#values;
+    const prefixes = this.#prefixes;
+    this.#values = [];
+    this.#prefixes = [];
+    for (let from = 0; from < values.length; from += 2 * hookCountMax) {
+      const some = (all: readonly number[]): Uint32Array =>
+        Uint32Array.from(all.slice(from, from + 2 * hookCountMax));
+      await this.#put({ values: some(values), prefixes: some(prefixes) });
+    }
+  }
+
+  async #put(list: HookList): Promise<void> {
+    const { storage, keys, repoId, random, signal } = this.#options;
+    const stored = sealObject(
+      "hooks",
+      encodeHooks(list),
+      { algorithm: "box", publicKey: keys.treeBoxPublic },
+      {
+        repoId,
+        generation: keys.generation,
+        random,
+      },
+    );
+    const name = toHex(createHash("sha256").update(stored).digest());
+    await storage.put("index", name, [stored], { signal });
+  }
+
+  /** The largest first: they stand for the most data. What cannot be opened proposes nothing. */
+  async #load(): Promise<void> {
+    const { storage, signal } = this.#options;
+    const objects = [...this.#options.objects()].sort((a, b) => b.size - a.size);
+    let bytes = 0;
+    for (const { name, size } of objects) {
+      if (bytes + size > readBytesMost) break;
+      bytes += size;
+      const stored = await storage.get("index", name, undefined, { signal });
+      if (stored !== undefined) this.#take(stored);
+    }
+    this.#hadSome = this.#table.count > 0;
+  }
+
+  #take(stored: Uint8Array): void {
+    const { keys, repoId } = this.#options;
+    const key = {
+      algorithm: "box",
+      publicKey: keys.treeBoxPublic,
+      secretKey: keys.treeBoxSecret,
+    } as const;
+    try {
+      const { values, prefixes } = decodeHooks(openObject("hooks", stored, key, { repoId }));
+      for (let at = 0; at < values.length; at += 2) {
+        this.#table.add(values[at]!, values[at + 1]!, prefixes[at]!, prefixes[at + 1]!);
+      }
+    } catch (error) {
+      if (!(error instanceof CorruptionError)) throw error;
+    }
+  }
+}
+
+function prefixHex(low: number, high: number): string {
+  const bytes = Buffer.alloc(8);
+  bytes.writeUInt32LE(low, 0);
+  bytes.writeUInt32LE(high, 4);
+  return bytes.toString("hex");
+}
