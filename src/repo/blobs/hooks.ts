@@ -32,7 +32,6 @@ export class Hooks {
   readonly #options: HooksOptions;
   readonly #table = new HookTable(tableSlotsMost);
   #loading: Promise<void> | undefined;
-  #hadSome = false;
   #values: number[] = [];
   #prefixes: number[] = [];
   #writing: Promise<void> = Promise.resolve();
@@ -49,7 +48,6 @@ export class Hooks {
   async likest(hooks: Uint32Array, countMost: number): Promise<Uint8Array[]> {
     this.#loading ??= this.#load();
     await this.#loading;
-    if (!this.#hadSome) return [];
     const votes = new Map<string, number>();
     for (let at = 0; at < hooks.length; at += 2) {
       const found = this.#table.find(hooks[at]!, hooks[at + 1]!);
@@ -123,7 +121,6 @@ export class Hooks {
       const stored = await storage.get("index", name, undefined, { signal });
       if (stored !== undefined) this.#take(stored);
     }
-    this.#hadSome = this.#table.count > 0;
   }
 
   #take(stored: Uint8Array): void {
