@@ -36,7 +36,8 @@ export function loadNativeBlake3(): Blake3 | undefined {
   return {
     name: "native",
     // A hasher a call: its reset() would forget the key.
-    keyed: (key, bytes) => Blake3Hasher.newKeyed(asBuffer(key)).update(bytes).digestBuffer(),
+    keyed: (key, bytes) =>
+      Blake3Hasher.newKeyed(asBuffer(key)).update(asBuffer(bytes)).digestBuffer(),
     deriveKey: (context, material) => Blake3Hasher.deriveKey(context, asBuffer(material)),
   };
 }
