@@ -89,3 +89,15 @@ describe.skipIf(refusal !== undefined)("LocalStorage under strace", () => {
     expect(nameOf((await new LocalStorage(root).get("index", name))!)).toBe(name);
   });
 });
+
+describe("LocalStorage of another user", () => {
+  it.skipIf(process.getuid?.() !== 0)("is named as not allowed, and left as it is", async () => {
+    const built = temporaryFolder();
+    buildStorage(built);
+    const root = join(temporaryFolder(), "repository");
+    await createLocalStorage(root);
+    const run = runChild(built, `process.setuid(65534);${putScript(root)}`);
+    expect(run.stdout).toBe("BackendError EACCES false\n");
+    expect(readdirSync(join(root, "index"))).toEqual([]);
+  });
+});
