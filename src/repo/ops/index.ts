@@ -41,10 +41,27 @@ export type {
   RestoreProgress,
   RestoreSummary,
 } from "./restore/options.ts";
-export { listEntries, type ContentKind, type ListedEntry, type ListOptions } from "./list-entries.ts";
+export {
+  listEntries,
+  type ContentKind,
+  type ListedEntry,
+  type ListOptions,
+} from "./list-entries.ts";
 export { type FindOptions, findEntries } from "./find.ts";
 export { dump } from "./dump.ts";
 export { type Change, type ChangeKind, type DiffOptions, diffSnapshots } from "./diff/diff.ts";
 export type { ChangedRange } from "./diff/image-ranges.ts";
 export { inspectBlob, inspectConfig, inspectIndex, inspectTree } from "./inspect.ts";
 export type { TreeEntry } from "./tree-reader.ts";
+export { check } from "./check/check.ts";
+export { parseReadSubset, type ReadSubset } from "./check/read-plan.ts";
+export type {
+  CheckFault,
+  CheckHooks,
+  CheckOptions,
+  CheckProgress,
+  CheckReport,
+  DamagedPack,
+  HurtPath,
+  HurtSnapshot,
+} from "./check/options.ts";

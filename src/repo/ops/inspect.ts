@@ -40,9 +40,7 @@ export async function inspectTree(repository: Repository, id: Uint8Array): Promi
       let taken = 0;
       const parts = Array.from(runs, (run) => {
         const blocks = run & 0x7fff;
-        return run > 0x7fff
-          ? { blocks }
-          : { blocks, id: ids.subarray(taken++ * 32, taken * 32) };
+        return run > 0x7fff ? { blocks } : { blocks, id: ids.subarray(taken++ * 32, taken * 32) };
       });
       return { type, runs: parts };
     }
@@ -78,16 +76,18 @@ export async function inspectIndex(repository: Repository, prefix: string): Prom
     writer: writerId,
     replaces,
     session,
-    packs: packs.map(({ name: pack, size, cls, count, ids, plainLengths, sealedLengths, forms }) => ({
-      id: pack,
-      size,
-      class: cls,
-      blobs: Array.from({ length: count }, (_, n) => ({
-        id: ids.subarray(n * 32, n * 32 + 32),
-        length: sealedLengths[n],
-        uncompressed_length: plainLengths[n],
-        form: forms[n],
-      })),
-    })),
+    packs: packs.map(
+      ({ name: pack, size, cls, count, ids, plainLengths, sealedLengths, forms }) => ({
+        id: pack,
+        size,
+        class: cls,
+        blobs: Array.from({ length: count }, (_, n) => ({
+          id: ids.subarray(n * 32, n * 32 + 32),
+          length: sealedLengths[n],
+          uncompressed_length: plainLengths[n],
+          form: forms[n],
+        })),
+      }),
+    ),
   };
 }

@@ -103,16 +103,13 @@ class Differ {
   ): AsyncGenerator<[DirectoryEntry | undefined, DirectoryEntry | undefined]> {
     const olds = this.#entries(before);
     const nows = this.#entries(after);
-    let old = await olds.next();
-    let now = await nows.next();
-    while (old.done !== true || now.done !== true) {
-      const order = old.done === true ? 1 : now.done === true ? -1 : byName(old.value, now.value);
-      yield [
-        order <= 0 ? (old.value as DirectoryEntry) : undefined,
-        order >= 0 ? (now.value as DirectoryEntry) : undefined,
-      ];
-      if (order <= 0) old = await olds.next();
-      if (order >= 0) now = await nows.next();
+    let old = (await olds.next()).value;
+    let now = (await nows.next()).value;
+    while (old !== undefined || now !== undefined) {
+      const order = old === undefined ? 1 : now === undefined ? -1 : byName(old, now);
+      yield [order <= 0 ? old : undefined, order >= 0 ? now : undefined];
+      if (order <= 0) old = (await olds.next()).value;
+      if (order >= 0) now = (await nows.next()).value;
     }
   }
 

@@ -48,8 +48,7 @@ export async function changedRanges(
     return differences(await piecesOf(b, before.size), await piecesOf(a, after.size));
   });
   for await (const some of compared)
-    for (const { offset, length } of some)
-      ranges.add(offset, Math.min(offset + length, common));
+    for (const { offset, length } of some) ranges.add(offset, Math.min(offset + length, common));
   ranges.add(common, Math.max(before.size, after.size));
   return ranges.all;
 }

@@ -1,0 +1,75 @@
+import type { ListedEntry } from "../../repo/index.ts";
+import { printableName } from "../../names.ts";
+import type { Command } from "../command.ts";
+import { entryDocument, listedTime, permissions } from "../entry-document.ts";
+import { filterOptions } from "../options.ts";
+import { snapshotDocument } from "../snapshot-document.ts";
+import { absolutePath, parseSnapshotPath } from "../snapshot-path.ts";
+import { formatBytes, formatTime } from "../text.ts";
+import { snapshotFilter } from "./snapshots.ts";
+
+export const command: Command = {
+  usage: "ls <snapshot> [path]",
+  summary: "List what a snapshot holds",
+  positionals: {
+    snapshot: { type: "string", demandOption: true, describe: "id, prefix or `latest`" },
+    path: { type: "string", describe: "only what is there" },
+  },
+  options: {
+    long: {
+      alias: "l",
+      type: "boolean",
+      describe: "mode, owner, size, time; of images how much of them is data",
+    },
+    ...filterOptions,
+  },
+  examples: [
+    ["ls latest --host web1", "every path of a host's newest backup"],
+    ["ls -l latest /srv/images", "one directory, with sizes"],
+  ],
+  async run(context, args) {
+    const { output, signal } = context;
+    const named = parseSnapshotPath(args.word("snapshot"));
+    const word = args.text("path");
+    const path = word === undefined ? named.path : absolutePath(word);
+    const isLong = args.flag("long");
+    const repository = await context.openRepository();
+    const { listEntries, resolveSnapshot } = await import("../../repo/index.ts");
+    const snapshot = await resolveSnapshot(repository, named.snapshot, snapshotFilter(args));
+    if (output.json) output.document({ message_type: "snapshot", ...snapshotDocument(snapshot) });
+    else {
+      const time = formatTime(new Date(snapshot.timeMs));
+      output.talk(`snapshot ${snapshot.id.slice(0, 8)} of ${snapshot.hostname} at ${time}:`);
+    }
+    for await (const entry of listEntries(repository, snapshot, { path, withAllocated: isLong })) {
+      signal.throwIfAborted();
+      if (output.json) output.document(nodeDocument(entry));
+      else output.answer(isLong ? longLine(entry) : printableName(entry.path));
+    }
+    return 0;
+  },
+};
+
+function nodeDocument(listed: ListedEntry): object {
+  return {
+    message_type: "node",
+    ...entryDocument(listed),
+    content: listed.contentKind,
+    allocated: listed.allocatedBytes,
+  };
+}
+
+function longLine({ path, entry, contentKind, allocatedBytes }: ListedEntry): string {
+  const { metadata } = entry;
+  const owner = `${metadata.user || metadata.uid}:${metadata.group || metadata.gid}`;
+  const link = metadata.linkTarget === undefined ? "" : ` -> ${printableName(metadata.linkTarget)}`;
+  const image =
+    contentKind === "image" ? ` (image, ${formatBytes(allocatedBytes ?? 0)} of it data)` : "";
+  return [
+    permissions(entry),
+    owner.padEnd(12),
+    String(metadata.size).padStart(12),
+    listedTime(metadata.mtimeNs),
+    `${printableName(path)}${link}${image}`,
+  ].join(" ");
+}
