@@ -9,7 +9,7 @@ import {
   verifySigned,
 } from "../../crypto/index.ts";
 import { fromHex } from "../../bytes.ts";
-import { CorruptionError, UnsupportedFormatError } from "../../errors.ts";
+import { CorruptionError } from "../../errors.ts";
 import type { Storage } from "../../storage/index.ts";
 import { type Amendment, type Card, decodeAmendment, decodeCard } from "../format/index.ts";
 import { isAdminKind, openingKey, openingPrefixBytes } from "./sealed-records.ts";
@@ -94,8 +94,7 @@ export class WriterRegistry {
     try {
       this.#take(name, stored);
     } catch (error) {
-      if (!(error instanceof CorruptionError) && !(error instanceof UnsupportedFormatError))
-        throw error;
+      if (!(error instanceof CorruptionError)) throw error;
       this.#damaged.push({ name, error });
     }
   }

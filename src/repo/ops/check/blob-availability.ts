@@ -45,9 +45,7 @@ export class BlobAvailability {
     if (this.#damaged.isMarked(location)) return false;
     if (location.form !== blobForm.delta) return true;
     return location.basePrefixes.every((prefix) =>
-      this.#index
-        .lookupPrefix(cls, prefix)
-        .some((base) => this.#isGood(cls, base, location.depth)),
+      this.#index.lookupPrefix(cls, prefix).some((base) => this.#isGood(cls, base, location.depth)),
     );
   }
 }

@@ -3,7 +3,12 @@
  * id. A claim that the pack does not bear out is put down to the writer who signed it (R14).
  */
 import { toHex } from "../../../bytes.ts";
-import { createIdHasher, openPackHeader, PackOpener, packTrailerBytes } from "../../../crypto/index.ts";
+import {
+  createIdHasher,
+  openPackHeader,
+  PackOpener,
+  packTrailerBytes,
+} from "../../../crypto/index.ts";
 import { CorruptionError } from "../../../errors.ts";
 import { BlobDecoder, openZstd } from "../../blobs/index.ts";
 import {
@@ -77,7 +82,8 @@ export class PackChecker {
       const sealedLength = pack.sealedLengths[ordinal]!;
       try {
         if (pack.cls !== cls) throw new CorruptionError("the pack is of the other class");
-        if (offset + sealedLength > bytes.length) throw new CorruptionError("the pack ends before it");
+        if (offset + sealedLength > bytes.length)
+          throw new CorruptionError("the pack ends before it");
         const blob = {
           ordinal,
           id,
@@ -88,7 +94,9 @@ export class PackChecker {
         const decoded = this.#decoder.decode(cls, blob, opened);
         if (!(decoded instanceof Uint8Array)) {
           checkBases(decoded.bases, basesOf.get(ordinal) ?? []);
-          const bases = await Promise.all(decoded.bases.map((base) => this.#readBase(cls, base.id)));
+          const bases = await Promise.all(
+            decoded.bases.map((base) => this.#readBase(cls, base.id)),
+          );
           this.#decoder.applyDelta(cls, blob, decoded, bases);
         }
       } catch (error) {

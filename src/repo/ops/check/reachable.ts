@@ -112,9 +112,7 @@ export class ReachableCheck {
     }
   }
 
-  #chunks(
-    chunks: readonly { readonly id?: Uint8Array; readonly length: number }[],
-  ): Loss {
+  #chunks(chunks: readonly { readonly id?: Uint8Array; readonly length: number }[]): Loss {
     let lost = 0;
     let bytes = 0;
     for (const { id, length } of chunks) {
@@ -131,7 +129,8 @@ export class ReachableCheck {
       const node = decodeListNode(bytes);
       if (isListLeaf(node)) return this.#chunks(node.chunks);
       let loss = none;
-      for (const child of node.children) loss = sum(loss, await this.#list(child.node, child.length));
+      for (const child of node.children)
+        loss = sum(loss, await this.#list(child.node, child.length));
       return loss;
     });
   }

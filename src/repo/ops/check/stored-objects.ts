@@ -33,7 +33,7 @@ export async function* checkKeys(
     if (!isRecord) slotKind(stored);
   });
   for (const { name, error } of registry.damaged) {
-    if (listed.has(name)) yield { kind: "card", object: name, message: said(error) };
+    if (listed.has(name)) yield { kind: "card", object: name, message: error.message };
   }
   for (const { slot, writer, label } of registry.cards) {
     if (slot === undefined || listed.has(slot)) continue;
@@ -81,18 +81,19 @@ async function* checkFolder(
       const stored = await storage.get(folder, name);
       if (stored === undefined) return undefined; // it was deleted meanwhile, as refreshed sessions are
       if (sha256(stored) !== name)
-        return { kind, object: name, message: `Object ${folder}/${name} does not have its name's bytes` };
+        return {
+          kind,
+          object: name,
+          message: `Object ${folder}/${name} does not have its name's bytes`,
+        };
       open(name, stored);
       return undefined;
     } catch (error) {
-      if (!(error instanceof CorruptionError) && !(error instanceof UnsupportedFormatError)) throw error;
+      if (!(error instanceof CorruptionError) && !(error instanceof UnsupportedFormatError))
+        throw error;
       return { kind, object: name, message: `Object ${folder}/${name}: ${error.message}` };
     }
   };
   for await (const fault of mapConcurrent(storage.list(folder), fetchesInFlight, checkOne))
     if (fault !== undefined) yield fault;
-}
-
-function said(error: Error): string {
-  return error.message;
 }
