@@ -51,8 +51,8 @@ export class TreeWalk {
         next = await entries.next();
       } catch (error) {
         if (!(error instanceof CorruptionError)) throw error;
-        const name = printableName(path === "" ? "/" : path);
-        tally.damaged(path, `Cannot restore all of ${name}: ${error.message}`);
+        const name = path === "" ? "/" : path;
+        tally.damaged(name, `Cannot restore all of ${printableName(name)}: ${error.message}`);
         return;
       }
       if (next.done === true) return;
