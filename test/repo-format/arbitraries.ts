@@ -4,6 +4,7 @@ import type { FileMetadata, FileType } from "../../src/file-metadata.ts";
 import { nameFromBytes, nameToBytes } from "../../src/names.ts";
 import { heightFor } from "../../src/repo/format/index.ts";
 import type {
+  HookList,
   Amendment,
   Card,
   Census,
@@ -437,4 +438,11 @@ export const pageNode: fc.Arbitrary<PageNode> = fc
   )
   .map((pages) => ({
     pages: pages.sort((a, b) => byNameBytes({ name: a.firstName }, { name: b.firstName })),
+  }));
+
+export const hooks: fc.Arbitrary<HookList> = fc
+  .array(fc.tuple(u32, u32, u32, u32), { maxLength: 20 })
+  .map((all) => ({
+    values: Uint32Array.from(all.flatMap(([low, high]) => [low, high])),
+    prefixes: Uint32Array.from(all.flatMap(([, , low, high]) => [low, high])),
   }));

@@ -9,6 +9,7 @@ import type {
   DirectoryEntry,
   DirectoryNode,
   ForgetRecord,
+  HookList,
   IndexObject,
   ListNode,
   MapNode,
@@ -121,6 +122,7 @@ interface Values {
   verdict: Verdict;
   census: Census;
   forget: ForgetRecord;
+  hooks: HookList;
   "pack-footer": PackFooter;
   index: IndexObject;
   "directory-node": DirectoryNode;
@@ -177,6 +179,10 @@ const values: Values = {
     sessionsSeen: [
       { session: uuid(4), newestName: name(5), newestNumber: 3, firstSeen: time, state: "expired" },
     ],
+  },
+  hooks: {
+    values: Uint32Array.of(0x00000004, 0x01020304, 0xfffffffc, 0xffffffff),
+    prefixes: Uint32Array.of(0x31313131, 0x31313131, 0x33323130, 0x37363534),
   },
   forget: {
     time,

@@ -30,6 +30,7 @@ export const codecs = {
   forget: codec(arbitrary.forgetRecord, format.encodeForgetRecord, format.decodeForgetRecord),
   "pack-footer": codec(arbitrary.packFooter, format.encodePackFooter, format.decodePackFooter),
   index: codec(arbitrary.indexObject, format.encodeIndexObject, format.decodeIndexObject),
+  hooks: codec(arbitrary.hooks, format.encodeHooks, format.decodeHooks),
   "directory-node": codec(
     arbitrary.directoryNode,
     format.encodeDirectoryNode,
