@@ -22,7 +22,7 @@ export interface ProgramOptions {
   readonly input?: Uint8Array;
 }
 
-/** A place to work in and the program bound to a repository, a cache and a password in it. */
+/** A place to work in and the program bound to a repository, a cache and a key file in it (`init` makes it). */
 export class Workplace {
   readonly folder: string;
 
@@ -46,7 +46,8 @@ export class Workplace {
       HOME: this.folder,
       TZ: "UTC",
       ASHLAR_REPO: this.path("repo"),
-      ASHLAR_PASSWORD: "correct horse",
+      // A password costs half a second a run: tests of passwords take this away and set ASHLAR_PASSWORD.
+      ASHLAR_KEY_FILE: this.path("key"),
       ASHLAR_CACHE_DIR: this.path("cache"),
     };
   }
