@@ -6,11 +6,16 @@ import { absolutePath } from "../snapshot-path.ts";
 import { snapshotFilter } from "./snapshots.ts";
 
 export const command: Command = {
-  usage: "dump <snapshot> <path>",
+  usage: "dump <snapshot> <file>",
   summary: "Write a file or an image to standard output",
   positionals: {
     snapshot: { type: "string", demandOption: true, describe: "id, prefix or `latest`" },
-    path: { type: "string", demandOption: true, describe: "of one file; holes come as zeros" },
+    // Not "path": that is the option that chooses snapshots.
+    file: {
+      type: "string",
+      demandOption: true,
+      describe: "its path in the snapshot; holes come as zeros",
+    },
   },
   options: { ...filterOptions },
   examples: [
@@ -31,7 +36,7 @@ export const command: Command = {
     stdout.on("error", onError);
     const stop = AbortSignal.any([signal, gone.signal]);
     try {
-      const path = absolutePath(args.word("path"));
+      const path = absolutePath(args.word("file"));
       for await (const bytes of dump(repository, snapshot, path, { signal: stop })) {
         if (!stdout.write(bytes)) await drained(stdout, stop);
         stop.throwIfAborted();

@@ -9,11 +9,12 @@ import { formatBytes, formatTime } from "../text.ts";
 import { snapshotFilter } from "./snapshots.ts";
 
 export const command: Command = {
-  usage: "ls <snapshot> [path]",
+  usage: "ls <snapshot> [entry]",
   summary: "List what a snapshot holds",
   positionals: {
     snapshot: { type: "string", demandOption: true, describe: "id, prefix or `latest`" },
-    path: { type: "string", describe: "only what is there" },
+    // Not "path": that is the option that chooses snapshots.
+    entry: { type: "string", describe: "only this path and what is below it" },
   },
   options: {
     long: {
@@ -30,7 +31,7 @@ export const command: Command = {
   async run(context, args) {
     const { output, signal } = context;
     const named = parseSnapshotPath(args.word("snapshot"));
-    const word = args.text("path");
+    const word = args.text("entry");
     const path = word === undefined ? named.path : absolutePath(word);
     const isLong = args.flag("long");
     const repository = await context.openRepository();
