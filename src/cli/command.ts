@@ -9,7 +9,7 @@ export interface CommandContext {
   readonly output: Output;
   readonly signal: AbortSignal;
   /** Opens the repository named by the options, with the key they name; closed when the command ends. */
-  openRepository(): Promise<Repository>;
+  readonly openRepository: () => Promise<Repository>;
 }
 
 export interface Command {
@@ -37,11 +37,11 @@ export class CommandArguments {
   }
 
   flag(name: string): boolean {
-    return this.#values[name] === true;
+    return this.#last(name) === true;
   }
 
   text(name: string): string | undefined {
-    const value = this.#values[name];
+    const value = this.#last(name);
     return typeof value === "string" ? value : undefined;
   }
 
@@ -51,7 +51,7 @@ export class CommandArguments {
   }
 
   count(name: string): number | undefined {
-    const value = this.#values[name];
+    const value = this.#last(name);
     return typeof value === "number" ? value : undefined;
   }
 
@@ -59,5 +59,11 @@ export class CommandArguments {
     const value = this.#values[name];
     if (value === undefined) return [];
     return (Array.isArray(value) ? value : [value]).map(String);
+  }
+
+  /** Of an option that is given twice and can only be had once, the last counts. */
+  #last(name: string): unknown {
+    const value = this.#values[name];
+    return Array.isArray(value) ? value.at(-1) : value;
   }
 }

@@ -16,16 +16,12 @@ import {
 } from "../../crypto/index.ts";
 import { defaultImageCutParams, defaultStreamCutParams } from "../../chunker/index.ts";
 import { fromHex, toHex } from "../../bytes.ts";
-import {
-  CorruptionError,
-  FailedError,
-  RepositoryExistsError,
-  RepositoryNotFoundError,
-} from "../../errors.ts";
+import { CorruptionError, RepositoryExistsError, RepositoryNotFoundError } from "../../errors.ts";
 import { configName, type Storage } from "../../storage/index.ts";
 import { BlobIndex } from "../blob-index/index.ts";
 import { BlobReader } from "../blobs/index.ts";
 import {
+  amendSettings,
   type Config,
   decodeConfig,
   decodeSettings,
@@ -86,7 +82,7 @@ export class Repository implements AsyncDisposable {
     const settings = sealObject(
       "settings",
       encodeSettings(defaultSettings(environment)),
-      openingKey("settings", keys),
+      sealingKey("settings", keys),
       {
         repoId: id,
         generation: keys.generation,
@@ -153,6 +149,16 @@ export class Repository implements AsyncDisposable {
     return this.#registry;
   }
 
+  /** A card was written: who asks next is told of it. */
+  forgetRegistry(): void {
+    this.#registry = undefined;
+  }
+
+  /** How new packs are written: the settings as amended since `init` (R25). */
+  async writeSettings(): Promise<Settings> {
+    return amendSettings(this.settings, (await this.writerRegistry()).amendments);
+  }
+
   /** The index, with what collectors have marked left out. */
   index(): Promise<BlobIndex> {
     this.#index ??= this.#openIndex();
@@ -165,8 +171,11 @@ export class Repository implements AsyncDisposable {
   }
 
   async close(): Promise<void> {
-    await (await this.#reader)?.close();
-    await (await this.#index)?.close();
+    // What could not be opened has said so where it was asked for.
+    const reader = await this.#reader?.catch(() => undefined);
+    const index = await this.#index?.catch(() => undefined);
+    await reader?.close();
+    index?.close();
     await this.storage.close();
     wipe(...secretsOf(this.keys), this.writer.signSecret);
   }

@@ -192,7 +192,7 @@ class BackupRun {
   async #baseFinder(hooks: Hooks | undefined, index: BlobIndex): Promise<BaseFinder | undefined> {
     if (hooks === undefined) return undefined;
     const reader = await this.#repository.reader();
-    const depthMost = this.#repository.settings.delta.depth;
+    const depthMost = (await this.#repository.writeSettings()).delta.depth;
     const bases = new DeltaBases({ index, read: (id) => reader.readBlob("data", id), depthMost });
     return new BaseFinder(bases, hooks, index);
   }
@@ -256,19 +256,19 @@ class BackupRun {
     });
   }
 
-  #blobWriter(
+  async #blobWriter(
     storage: MeteredStorage,
     indexWriter: IndexWriter,
     index: BlobIndex,
   ): Promise<BlobWriter> {
-    const { keys, id: repoId, settings, environment } = this.#repository;
+    const { keys, id: repoId, environment } = this.#repository;
     return BlobWriter.open({
       storage,
       keys,
       repoId,
       index,
       indexWriter,
-      settings,
+      settings: await this.#repository.writeSettings(),
       random: environment.random,
       clock: () => environment.clock.elapsed(),
       lanes: environment.lanes,
