@@ -1,5 +1,7 @@
+import { execFileSync } from "node:child_process";
 import {
   existsSync,
+  mkdirSync,
   readFileSync,
   renameSync,
   statSync,
@@ -191,6 +193,23 @@ test("a block device that is too small is refused", async (context) => {
     const target = { kind: "file", path: device } as const;
     const refused = runRestore(place, { ...toFile(place, snapshot), target });
     await expect(refused).rejects.toThrow(`it has ${39 * mib} bytes, the image ${40 * mib}`);
+  });
+});
+
+test("a block device that is mounted is refused", async (context) => {
+  await using place = await TestPlace.create();
+  const { snapshot } = await backUpDisk(place);
+  await withLoopDevice(context, 48 * mib, async (device) => {
+    execFileSync("mkfs.ext4", ["-q", device]);
+    mkdirSync(place.path("mnt"));
+    execFileSync("mount", [device, place.path("mnt")]);
+    try {
+      const target = { kind: "file", path: device } as const;
+      const refused = runRestore(place, { ...toFile(place, snapshot), target });
+      await expect(refused).rejects.toThrow(`it is mounted at ${place.path("mnt")}`);
+    } finally {
+      execFileSync("umount", [place.path("mnt")]);
+    }
   });
 });
 

@@ -14,6 +14,7 @@ import {
 } from "node:fs";
 import { expect, test } from "vitest";
 import { AbortedError } from "../../src/errors.ts";
+import { restore } from "../../src/repo/index.ts";
 import { TestPlace } from "../support/test-place.ts";
 import {
   allocatedBytes,
@@ -110,7 +111,6 @@ test("thousands of small files read each pack once", async () => {
     if (kind === "data") fetched++;
     return get(kind, ...rest);
   };
-  const { restore } = await import("../../src/repo/index.ts");
   await restore(repository, { snapshot, path: source, target: directory(place) });
   expect(rsyncDifferences(source, place.path("out"))).not.toContain(">f");
   expect(fetched).toBeLessThan(40);
@@ -187,6 +187,42 @@ test("symlinks in the target lead nothing outside of it", async () => {
   expect(readFileSync(place.path("victim"), "utf8")).toBe("untouched");
   expect(lstatSync(place.path("out", "dir")).isDirectory()).toBe(true);
   expect(readFileSync(place.path("out", "dir", "file"), "utf8")).toBe("secret\n");
+});
+
+test.each([
+  ["..", "xx"],
+  ["./", "yy"],
+  ["a/../../b", "a-........-b".slice(0, 9)],
+])("a snapshot that names an entry %j gets nothing outside of the target", async (evil, stand) => {
+  await using place = await TestPlace.create();
+  const source = place.path("source");
+  mkdirSync(`${source}/dir`);
+  writeFileSync(`${source}/dir/${stand}`, "evil");
+  writeFileSync(`${source}/good`, "good");
+  const snapshot = await place.backup([source]);
+  const repository = await place.repository();
+  const reader = await repository.reader();
+  const readTree = reader.readTree.bind(reader);
+  let replaced = 0;
+  // As if someone with a full key had written it so.
+  reader.readTree = async (id) => {
+    const node = Buffer.from(await readTree(id));
+    const at = node.indexOf(stand);
+    if (at < 0) return node;
+    replaced++;
+    node.write(evil, at, "latin1");
+    return node;
+  };
+  const warnings: string[] = [];
+  const summary = await restore(
+    repository,
+    { snapshot, path: source, target: directory(place, "a/b") },
+    { onWarning: (message) => warnings.push(message) },
+  );
+  expect(replaced).toBeGreaterThan(0);
+  expect(summary).toMatchObject({ damaged: ["/dir"], filesRestored: 1 });
+  const found = execFileSync("find", [".", "-mindepth", "1"], { cwd: place.path("a") });
+  expect(found.toString().trim().split("\n").sort()).toEqual(["./b", "./b/dir", "./b/good"]);
 });
 
 test("a damaged pack costs the files in it their time of modification, and no other file", async () => {

@@ -41,7 +41,8 @@ const batchBytes = 512 * 1024 ** 2;
 const batchFilesMost = 1024;
 /** Pieces that are compared and planned together. */
 const windowPieces = 1024;
-const windowsAhead = 4;
+/** Each small file is a window of its own. */
+const windowsAhead = 16;
 const faultsTold = 3;
 
 interface PieceWindow {
