@@ -91,7 +91,9 @@ async function parse(host: Host): Promise<Invocation | number> {
     )
     .parserConfiguration({
       "boolean-negation": true,
-      "duplicate-arguments-array": false,
+      // Else of two paths, or two `--exclude`, only the last would count.
+      "duplicate-arguments-array": true,
+      "populate--": true,
       "camel-case-expansion": false,
       "parse-numbers": true,
       "parse-positional-numbers": false,
@@ -150,9 +152,31 @@ function addCommand(
       return inner.epilogue(exitCodeText(command));
     },
     (values) => {
-      if (command.run !== undefined) choose(command, values);
+      if (command.run !== undefined) choose(command, withWordsAfterDashes(command, values));
     },
   );
+}
+
+/** What stands after `--` is no option, whatever it begins with: more of the words that the command takes. */
+function withWordsAfterDashes(
+  command: Command,
+  values: Readonly<Record<string, unknown>>,
+): Record<string, unknown> {
+  const { "--": words, ...rest } = values;
+  if (!Array.isArray(words) || words.length === 0) return rest;
+  const name = Object.entries(command.positionals ?? {}).find(
+    ([, { array }]) => array === true,
+  )?.[0];
+  if (name === undefined) {
+    throw new UsageError(`Unknown arguments: ${words.join(" ")}`, {
+      hint: `See: ashlar ${command.usage.split(" ")[0]!} --help`,
+    });
+  }
+  const before = values[name];
+  return {
+    ...rest,
+    [name]: [...(Array.isArray(before) ? (before as unknown[]) : []), ...(words as unknown[])],
+  };
 }
 
 const commonExitCodes: Readonly<Record<number, string>> = {
