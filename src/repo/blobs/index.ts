@@ -24,3 +24,4 @@ export { BlobReader, type BlobReaderOptions, type VerifyRange } from "./blob-rea
 export type { BlobWrite, DamagedBlob, RestoreOptions, RestoreStats } from "./bulk-restore.ts";
 export type { WriteTarget } from "./restore-plan.ts";
 export { BlobDecoder } from "./open-blob.ts";
+export { PackBuilder, packBytesFor, packCapacity, type NewBlob } from "./pack-builder.ts";

@@ -65,3 +65,15 @@ export type {
   HurtPath,
   HurtSnapshot,
 } from "./check/options.ts";
+export {
+  type RepairHooks,
+  repairIndex,
+  type RepairIndexOptions,
+  type RepairIndexSummary,
+} from "./repair/repair-index.ts";
+export {
+  type RepairedSnapshot,
+  repairSnapshots,
+  type RepairSnapshotsOptions,
+  type RepairSnapshotsSummary,
+} from "./repair/repair-snapshots.ts";

@@ -22,6 +22,7 @@ import {
 } from "../snapshots.ts";
 import { BlobAvailability } from "./blob-availability.ts";
 import { checkChains, highestSeen, type SeenSnapshot } from "./chains.ts";
+import { saveDamagedPacks } from "./damaged-packs.ts";
 import { FaultLog } from "./fault-log.ts";
 import { IndexFacts } from "./index-facts.ts";
 import { listedPacks, listPacks, openFullIndex } from "./open-index.ts";
@@ -219,6 +220,7 @@ class CheckRun {
         for (const { cls } of facts.of(name)) availability.markDamaged(cls, id, name, offset);
     }
     await verified.save(listed);
+    await saveDamagedPacks(repository, new Set(this.#damagedPacks.keys()));
   }
 
   async #walk(

@@ -87,10 +87,16 @@ export class ReachableCheck {
     const path = `${folder === "/" ? "" : folder}/${entry.name}`;
     if (entry.content?.kind === "directory")
       return this.#directory(snapshot, entry.content.node, path, true);
-    const loss = await this.#content(entry);
-    if (loss === none) return true;
+    const loss = await this.lossOf(entry);
+    if (loss === undefined) return true;
     this.#options.onHurt(snapshot, path, loss);
     return false;
+  }
+
+  /** What a file lacks; undefined when it is whole. */
+  async lossOf(entry: DirectoryEntry): Promise<Loss | undefined> {
+    const loss = await this.#content(entry);
+    return loss === none ? undefined : loss;
   }
 
   async #content({ metadata, content }: DirectoryEntry): Promise<Loss> {
