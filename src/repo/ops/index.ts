@@ -77,3 +77,4 @@ export {
   type RepairSnapshotsOptions,
   type RepairSnapshotsSummary,
 } from "./repair/repair-snapshots.ts";
+export { type RepositoryStats, stats, type StatsOptions, type StatsReport } from "./stats.ts";
