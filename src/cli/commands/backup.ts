@@ -7,6 +7,7 @@ import type {
 import { UsageError } from "../../errors.ts";
 import { printableName } from "../../names.ts";
 import { commandOutput } from "../command-output.ts";
+import type { Host } from "../host.ts";
 import type { Command, CommandArguments, CommandContext } from "../command.ts";
 import { readPatternFiles } from "../pattern-files.ts";
 import { formatBytes, formatSeconds, plural } from "../text.ts";
@@ -168,7 +169,7 @@ function backupOptions({ host }: CommandContext, args: CommandArguments): Backup
 }
 
 function streamInput(
-  stdin: AsyncIterable<Uint8Array>,
+  stdin: Host["stdin"],
   cwd: string,
   args: CommandArguments,
 ): StreamInput | undefined {
@@ -185,7 +186,7 @@ function streamInput(
   if (!args.flag("stdin")) return undefined;
   if (args.texts("path").length > 0)
     throw new UsageError("Cannot back up standard input and paths in one snapshot");
-  return { filename, bytes: stdin };
+  return { filename, bytes: stdin, cancel: () => stdin.destroy() };
 }
 
 function parseTime(text: string | undefined): number | undefined {

@@ -5,7 +5,7 @@
 import { resolve } from "node:path";
 import { lstatSync } from "node:fs";
 import { fromHex, toHex } from "../../../bytes.ts";
-import { FailedError } from "../../../errors.ts";
+import { FailedError, UsageError } from "../../../errors.ts";
 import { nameToBytes } from "../../../names.ts";
 import type { BlobIndex } from "../../blob-index/index.ts";
 import { IndexWriter } from "../../blob-index/index.ts";
@@ -40,6 +40,7 @@ export async function backup(
   options: BackupOptions,
   hooks: BackupHooks = {},
 ): Promise<BackupSummary> {
+  assertSourcesNamed(options);
   const run = new BackupRun(repository, options, hooks);
   // A dry run writes nothing, not even a session: what it finds may be gone when it matters.
   const session = options.dryRun === true ? undefined : await Session.start(repository, "writer");
@@ -48,8 +49,21 @@ export async function backup(
     await session?.end();
     return summary;
   } catch (error) {
+    options.stream?.cancel?.();
     await session?.abort();
     throw error;
+  }
+}
+
+/** An empty word is a script's variable that was not set: as a path it would be the working directory. */
+function assertSourcesNamed({ paths, stream }: BackupOptions): void {
+  if (paths.includes("")) {
+    throw new UsageError("Cannot back up an empty path", {
+      hint: 'A variable that is not set? Write "." for the working directory',
+    });
+  }
+  if (stream !== undefined && resolve("/", stream.filename) === "/") {
+    throw new UsageError(`Cannot keep bytes in a file named "${stream.filename}"`);
   }
 }
 
@@ -121,6 +135,8 @@ class BackupRun {
       return { ...summary, snapshotId: id, bytesStored: metered.bytesPut };
     } catch (error) {
       await writer.abort(error instanceof Error ? error : new Error(String(error)));
+      // What is durable is made findable, so that the next run need not send it again.
+      if (session !== undefined) await indexWriter.write().catch(() => undefined);
       throw error;
     } finally {
       await writer.close();
@@ -142,7 +158,10 @@ class BackupRun {
     };
     const { stream } = this.#options;
     if (stream !== undefined)
-      return backUpStream({ writer, storeTree, tally: this.#tally, environment }, stream);
+      return backUpStream(
+        { writer, storeTree, tally: this.#tally, environment, signal: this.#hooks.signal },
+        stream,
+      );
     const { root, missing } = await backUpTree(
       {
         writer,
@@ -252,7 +271,7 @@ class BackupRun {
       clock: () => environment.clock.elapsed(),
       // The cache must not learn of packs that a dry run only pretends to store.
       index: session === undefined ? undefined : index,
-      signal: this.#hooks.signal,
+      // No signal: an interrupted run still writes down what it has stored.
     });
   }
 

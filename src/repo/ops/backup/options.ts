@@ -8,6 +8,8 @@ export interface StreamInput {
   readonly bytes: AsyncIterable<Uint8Array>;
   /** Awaited after the last byte; throws when the bytes must not be trusted: then nothing is committed. */
   readonly finished?: () => Promise<void>;
+  /** Called when the run gives up: whoever makes the bytes need not go on, and nothing must wait for them. */
+  readonly cancel?: () => void;
 }
 
 export interface BackupOptions {

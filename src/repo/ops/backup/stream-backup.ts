@@ -15,15 +15,19 @@ export async function backUpStream(
     readonly storeTree: StoreTree;
     readonly tally: Tally;
     readonly environment: Environment;
+    readonly signal: AbortSignal | undefined;
   },
   stream: StreamInput,
 ): Promise<DirectoryContent> {
-  const { writer, storeTree, tally, environment } = context;
+  const { writer, storeTree, tally, environment, signal } = context;
   const names = resolve("/", stream.filename)
     .split("/")
     .filter((name) => name !== "");
-  const { content, bytes } = await storeBytes(writer, storeTree, watched(stream, tally));
+  const { content, bytes } = await storeBytes(writer, storeTree, watched(stream, tally, signal));
+  // An interrupt mostly reaches a command too: that it failed is then not the news.
+  signal?.throwIfAborted();
   await stream.finished?.();
+  signal?.throwIfAborted();
   tally.count("new", bytes);
   const file = metadataOf(environment, "file", 0o600, bytes);
   const fileName = names.pop()!;
@@ -36,13 +40,33 @@ export async function backUpStream(
   return directory;
 }
 
+/** An interrupt is heard while a source that says nothing is waited for. */
 async function* watched(
   { bytes, filename }: StreamInput,
   tally: Tally,
+  signal: AbortSignal | undefined,
 ): AsyncGenerator<Uint8Array> {
-  for await (const piece of bytes) {
-    tally.advance(piece.length, filename);
-    yield piece;
+  signal?.throwIfAborted();
+  const stopped = new AbortController();
+  const interrupted = new Promise<never>((_resolve, reject) => {
+    const stop = (): void => {
+      reject(signal!.reason as Error);
+    };
+    signal?.addEventListener("abort", stop, { signal: stopped.signal });
+  });
+  interrupted.catch(() => undefined); // it may come when nobody waits any more
+  const pieces = bytes[Symbol.asyncIterator]();
+  try {
+    for (;;) {
+      const next = await Promise.race([pieces.next(), interrupted]);
+      if (next.done === true) return;
+      tally.advance(next.value.length, filename);
+      yield next.value;
+    }
+  } finally {
+    stopped.abort();
+    // Not awaited: a source that is waiting for bytes answers when they come.
+    void pieces.return?.();
   }
 }
 
