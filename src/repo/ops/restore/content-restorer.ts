@@ -220,7 +220,7 @@ export class ContentRestorer {
   }
 }
 
-export function isChunk(piece: Piece): piece is Required<Piece> {
+function isChunk(piece: Piece): piece is Required<Piece> {
   return piece.id !== undefined;
 }
 
