@@ -1,7 +1,7 @@
 /** Where the password or the key comes from: options before environment, a prompt last and only on a terminal. */
 import { spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
-import { FailedError, UsageError } from "../errors.ts";
+import { AbortedError, FailedError, UsageError } from "../errors.ts";
 import { utf8Bytes } from "../bytes.ts";
 import type { Host } from "./host.ts";
 
@@ -19,10 +19,18 @@ export interface CredentialSources {
 const absentHint =
   "Give --password-file, --password-command or --key-file, or set ASHLAR_PASSWORD (a prompt needs a terminal)";
 
+/** How a prompt behaves. */
+interface PromptOptions {
+  readonly signal: AbortSignal;
+  /** Asks twice, for a password that is new. */
+  readonly confirm?: boolean;
+  readonly what?: string;
+}
+
 export async function readCredential(
   host: Host,
   sources: CredentialSources,
-  confirm: boolean,
+  prompt: PromptOptions,
 ): Promise<Credential> {
   return (
     fromSources(host, sources) ??
@@ -31,7 +39,7 @@ export async function readCredential(
       passwordCommand: host.env["ASHLAR_PASSWORD_COMMAND"],
       keyFile: host.env["ASHLAR_KEY_FILE"],
     }) ??
-    fromEnvironment(host) ?? { kind: "password", password: await promptPassword(host, confirm) }
+    fromEnvironment(host) ?? { kind: "password", password: await promptPassword(host, prompt) }
   );
 }
 
@@ -39,11 +47,13 @@ export async function readCredential(
 export async function readNewCredential(
   host: Host,
   sources: CredentialSources,
+  signal: AbortSignal,
 ): Promise<Credential> {
+  const prompt = { signal, confirm: true, what: "new password" };
   return (
     fromSources(host, sources) ?? {
       kind: "password",
-      password: await promptPassword(host, true, "new password"),
+      password: await promptPassword(host, prompt),
     }
   );
 }
@@ -100,22 +110,23 @@ function commandOutput(command: string, host: Host): string {
 
 async function promptPassword(
   host: Host,
-  confirm: boolean,
-  what = "password",
+  { signal, confirm = false, what = "password" }: PromptOptions,
 ): Promise<Uint8Array> {
   if (host.stdin.isTTY !== true || host.stderr.isTTY !== true) {
-    throw new UsageError("Cannot open the repository: no password was given", { hint: absentHint });
+    throw new UsageError(`Cannot ask for the ${what}: there is no terminal, and none was given`, {
+      hint: absentHint,
+    });
   }
-  const first = await readHidden(host, `enter ${what}: `);
+  const first = await readHidden(host, `enter ${what}: `, signal);
   if (first === "") throw new UsageError("Cannot use an empty password");
-  if (confirm && (await readHidden(host, `enter ${what} again: `)) !== first) {
+  if (confirm && (await readHidden(host, `enter ${what} again: `, signal)) !== first) {
     throw new FailedError("Cannot set the password: the two entries differ");
   }
   return utf8Bytes(first);
 }
 
 /** Reads a line from the terminal without showing it. */
-function readHidden(host: Host, prompt: string): Promise<string> {
+function readHidden(host: Host, prompt: string, signal: AbortSignal): Promise<string> {
   const { stdin, stderr } = host;
   stderr.write(prompt);
   stdin.setRawMode?.(true);
@@ -123,10 +134,23 @@ function readHidden(host: Host, prompt: string): Promise<string> {
     let typed = "";
     const finish = (settle: () => void): void => {
       stdin.off("data", onData);
+      stdin.off("end", onEnd);
+      signal.removeEventListener("abort", onAbort);
       stdin.setRawMode?.(false);
       stdin.pause();
       stderr.write("\n");
       settle();
+    };
+    const fail = (error: Error): void => {
+      finish(() => {
+        reject(error);
+      });
+    };
+    const onAbort = (): void => {
+      fail(signal.reason instanceof Error ? signal.reason : new AbortedError());
+    };
+    const onEnd = (): void => {
+      fail(new FailedError("Cannot read the password: the input ended"));
     };
     const onData = (data: Buffer): void => {
       for (const character of data.toString("utf8")) {
@@ -136,19 +160,24 @@ function readHidden(host: Host, prompt: string): Promise<string> {
           });
           return;
         }
-        if (character === "\u0003" || character === "\u0004") {
-          finish(() => {
-            reject(new FailedError("Cannot open the repository: the password prompt was ended"));
-          });
+        // A raw terminal gives Ctrl-C and Ctrl-D as bytes.
+        if (character === "\u0003") {
+          fail(new AbortedError());
+          return;
+        }
+        if (character === "\u0004") {
+          onEnd();
           return;
         }
         typed =
           character === "\u007f" || character === "\b"
-            ? [...typed].slice(0, -1).join("")
+            ? typed.replace(/.$/su, "")
             : typed + character;
       }
     };
+    signal.addEventListener("abort", onAbort);
     stdin.on("data", onData);
+    stdin.on("end", onEnd);
     stdin.resume();
   });
 }

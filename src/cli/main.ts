@@ -3,4 +3,11 @@
 import { processHost } from "./host.ts";
 import { runCommandLine } from "./run.ts";
 
+// Whoever reads our output may stop (`ashlar ls … | head`): end as quietly as other programs do.
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  if (error.code === "EPIPE") process.exit(141);
+  process.stderr.write(`ashlar: Cannot write to standard output: ${error.message}\n`);
+  process.exit(1);
+});
+
 process.exitCode = await runCommandLine(processHost());

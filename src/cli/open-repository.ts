@@ -12,12 +12,13 @@ export async function openRepositoryFor(
   host: Host,
   args: CommandArguments,
   output: Output,
+  signal: AbortSignal,
 ): Promise<Repository> {
   const location = repositoryLocation(host, args);
   const library = await import("../repo/index.ts");
   const storage = await library.openStorage(location);
   try {
-    const credential = await readCredential(host, credentialSources(args), false);
+    const credential = await readCredential(host, credentialSources(args), { signal });
     return await library.Repository.open(
       storage,
       credential,

@@ -87,6 +87,9 @@ export class Output {
     this.#progress.clear();
     const known = error instanceof StoreError ? error : undefined;
     const message = error instanceof Error ? error.message : String(error);
+    const isBug = known === undefined || known.exitCode === 70;
+    const stack =
+      (this.options.debug || isBug) && error instanceof Error ? stackOf(error) : undefined;
     if (this.options.json) {
       const fields = {
         message_type: "exit_error",
@@ -94,20 +97,18 @@ export class Output {
         error: known?.code ?? "bug",
         message,
         hint: known?.hint,
+        stack,
       };
       this.#host.stderr.write(`${JSON.stringify(fields)}\n`);
-    } else {
-      this.#host.stderr.write(`ashlar: ${message}\n`);
-      if (known?.hint !== undefined) this.#host.stderr.write(`  ${known.hint}\n`);
+      return;
     }
-    const isBug = known === undefined || known.exitCode === 70;
-    if ((this.options.debug || isBug) && error instanceof Error && !this.options.json) {
-      this.#host.stderr.write(`${stackOf(error)}\n`);
-      if (isBug)
-        this.#host.stderr.write(
-          "This is a fault of ashlar itself. Please report it with the lines above.\n",
-        );
-    }
+    this.#host.stderr.write(`ashlar: ${message}\n`);
+    if (known?.hint !== undefined) this.#host.stderr.write(`  ${known.hint}\n`);
+    if (stack !== undefined) this.#host.stderr.write(`${stack}\n`);
+    if (isBug)
+      this.#host.stderr.write(
+        "This is a fault of ashlar itself. Please report it with the lines above.\n",
+      );
   }
 }
 

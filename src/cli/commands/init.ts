@@ -15,10 +15,12 @@ export const command: Command = {
     ],
   ],
   exitCodes: { 14: "there is a repository already" },
-  async run({ host, output }, args) {
-    const keyFile = args.text("key-file") ?? host.env["ASHLAR_KEY_FILE"];
-    if (keyFile !== undefined) await ensureKeyFile(keyFile, output);
-    const credential = await readCredential(host, credentialSources(args), true);
+  async run({ host, output, signal }, args) {
+    const sources = credentialSources(args);
+    const hasPassword = (sources.passwordFile ?? sources.passwordCommand) !== undefined;
+    const keyFile = sources.keyFile ?? (hasPassword ? undefined : host.env["ASHLAR_KEY_FILE"]);
+    if (keyFile !== undefined && keyFile !== "") await ensureKeyFile(keyFile, output);
+    const credential = await readCredential(host, sources, { signal, confirm: true });
     const repository = await createRepositoryFor(host, args, output, credential);
     try {
       const fields = {

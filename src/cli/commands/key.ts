@@ -26,7 +26,7 @@ const newCredentialOptions = {
 async function newCredential(context: CommandContext, args: CommandArguments) {
   const sources = credentialSources(args, "new-");
   if (sources.keyFile !== undefined) await ensureKeyFile(sources.keyFile, context.output);
-  return readNewCredential(context.host, sources);
+  return readNewCredential(context.host, sources, context.signal);
 }
 
 const add: Command = {
