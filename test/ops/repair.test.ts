@@ -111,6 +111,27 @@ describe("repair index", () => {
       expect(Buffer.compare(await restored(path), readFileSync(join(lab.source, path)))).toBe(0);
   });
 
+  test("an old index object that comes back, merged by a host that knew no better, changes nothing", async () => {
+    const [name] = await packs("data");
+    const old: { name: string; bytes: Uint8Array }[] = [];
+    for (const object of await lab.names("index"))
+      old.push({ name: object, bytes: (await lab.storage.get("index", object))! });
+    lab.storage.damage(
+      "data",
+      name!,
+      flipAt(() => 130),
+    );
+    await repairIndex(await lab.open(), { readAllPacks: true });
+    for (const { name: object, bytes } of old) await lab.storage.put("index", object, [bytes]);
+    expect((await check(await lab.open())).hurtPathCount).toBeGreaterThan(0);
+    await backUpAgain();
+    const report = await check(await lab.open(), all);
+    const [newest] = (await listSnapshots(await lab.open())).snapshots.slice(-1);
+    expect(report.hurtSnapshots.map(({ id }) => id)).not.toContain(newest!.id);
+    for (const path of ["disk.img", "docs/noise.bin", "docs/letter.txt", "keep.txt"])
+      expect(Buffer.compare(await restored(path), readFileSync(join(lab.source, path)))).toBe(0);
+  });
+
   test("finds a damaged pack that no check has noted when it reads all", async () => {
     const [name] = await packs("data");
     lab.storage.damage(

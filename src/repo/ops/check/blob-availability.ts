@@ -8,7 +8,7 @@ import { blobForm, type BlobClass, deltaDepthMax } from "../../format/index.ts";
 
 type Lookups = Pick<
   BlobIndex,
-  "lookupAll" | "lookupPrefix" | "packCount" | "blobCount" | "packInfo"
+  "lookupAll" | "lookupPrefix" | "packCount" | "blobCount" | "packInfo" | "packNumbers"
 >;
 
 export class BlobAvailability {
@@ -35,9 +35,9 @@ export class BlobAvailability {
     }
   }
 
-  /** Nothing can be read from any of these. */
-  markDamagedPacks(numbers: Iterable<number>): void {
-    for (const number of numbers) this.#damagedPacks.add(number);
+  /** Nothing can be read from this one. */
+  markDamagedPack(name: string): void {
+    for (const number of this.#index.packNumbers(name)) this.#damagedPacks.add(number);
   }
 
   #isGood(cls: BlobClass, location: BlobLocation, depthBelow: number): boolean {

@@ -22,7 +22,7 @@ import {
 } from "../snapshots.ts";
 import { BlobAvailability } from "./blob-availability.ts";
 import { checkChains, highestSeen, type SeenSnapshot } from "./chains.ts";
-import { saveDamagedPacks } from "./damaged-packs.ts";
+import { condemnedPacks, saveDamagedPacks } from "./damaged-packs.ts";
 import { FaultLog } from "./fault-log.ts";
 import { IndexFacts } from "./index-facts.ts";
 import { listedPacks, listPacks, openFullIndex } from "./open-index.ts";
@@ -98,11 +98,12 @@ class CheckRun {
       this.#log.error({ kind: "index", object: name, message: error.message });
     const packs = await this.#checkPackList(facts, hiddenPacks(protocol));
     const availability = new BlobAvailability(this.#index);
+    for (const name of condemnedPacks(protocol)) availability.markDamagedPack(name);
     await using reader = await CheckReader.open(repository, this.#index, this.#hooks.signal);
     for (const [name, notes] of this.#damagedPacks) {
       if (!notes.isUnreadable) continue;
       notes.damaged = await allClaimed({ index: this.#index, facts }, name);
-      availability.markDamagedPacks(this.#index.packNumbers(name));
+      availability.markDamagedPack(name);
     }
     await this.#readData(facts, packs.listed, availability, reader.blobs);
     await this.#walk(list.snapshots, availability, reader.blobs);

@@ -12,7 +12,7 @@ import { type BlobIndex, IndexWriter } from "../../blob-index/index.ts";
 import { BlobReader } from "../../blobs/index.ts";
 import { encodeCard, encodeMark, type IndexedPack } from "../../format/index.ts";
 import { BlobAvailability } from "../check/blob-availability.ts";
-import { loadDamagedPacks, saveDamagedPacks } from "../check/damaged-packs.ts";
+import { damagedReason, loadDamagedPacks, saveDamagedPacks } from "../check/damaged-packs.ts";
 import { claimDigest, claimedPack, IndexFacts } from "../check/index-facts.ts";
 import { listedPacks, listPacks, openFullIndex } from "../check/open-index.ts";
 import { type DamagedEntry, PackChecker } from "../check/pack-check.ts";
@@ -247,7 +247,7 @@ class IndexRepair {
     const opened = attempt(() => checker.open(bytes));
     if (opened === undefined) {
       for (const claim of claims) this.#blobsLost += claim.blobCount;
-      await this.#condemn(name);
+      this.#condemn(name);
       return;
     }
     try {
@@ -272,14 +272,14 @@ class IndexRepair {
       const bad = new Set(damaged.map(({ ordinal }) => ordinal));
       this.#blobsLost += bad.size;
       const availability = new BlobAvailability(this.#index);
-      availability.markDamagedPacks(this.#index.packNumbers(name));
+      availability.markDamagedPack(name);
       for (const pack of packs) {
         await this.#saveGood(opened, bytes, pack, (ordinal, id) => {
           if (bad.has(ordinal)) return false;
           return !availability.isReadable(pack.cls, id);
         });
       }
-      await this.#condemn(name);
+      this.#condemn(name);
     } finally {
       opened.opener.wipe();
     }
@@ -306,10 +306,9 @@ class IndexRepair {
     return packs;
   }
 
-  #condemn(name: string): Promise<void> {
+  #condemn(name: string): void {
     this.#damaged.push(name);
     this.#drop.set(name, { keep: undefined });
-    return Promise.resolve();
   }
 
   /**
@@ -368,7 +367,7 @@ class IndexRepair {
       time: new Date(this.#repository.environment.clock.now()).toISOString(),
       session: this.#session.id,
       packs: [...this.#damaged].sort(),
-      reason: "damaged: repair index",
+      reason: damagedReason,
     });
     await putRecord(this.#repository, "mark", record);
   }
