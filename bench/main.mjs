@@ -1,0 +1,168 @@
+/**
+ * `npm run bench`: ashlar beside restic and borg, on the images of ../shared/images/make-images.sh
+ * or on four given ones, and a table of ratios against the goals. Nothing is installed; what is
+ * missing is named. Results go to bench/results.
+ *
+ *   npm run bench -- [--images DIR] [a1 a2 a3 b1] [--quick] [--only TOOL] [--runs N] [--index]
+ */
+import { execFileSync, spawnSync } from "node:child_process";
+import { existsSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { parseArgs } from "node:util";
+import { judge, summarize } from "./goals.mjs";
+import { findImages, makeUpgradeNight } from "./images.mjs";
+import { describeMachine, hasProgram, missingPrograms } from "./machine.mjs";
+import { measureNights, measureXdelta } from "./nights.mjs";
+import { markdown, progressLine, tableOf } from "./report.mjs";
+import { measureThirtyNights } from "./thirty-nights.mjs";
+import { ashlar } from "./tools/ashlar.mjs";
+import { borg } from "./tools/borg.mjs";
+import { restic } from "./tools/restic.mjs";
+
+const usage = `Usage: npm run bench -- [options] [a1 a2 a3 b1]
+  --images DIR     folder with a1.raw a2.raw a3.raw b1.raw (a4.raw if there); made there if absent
+  --quick          one run; no upgrade night, no thirty nights, no xdelta3: under five minutes
+  --runs N         runs whose median counts (3; with --quick 1)
+  --only TOOL      ashlar, restic or borg
+  --nights N       generated nights for the long row (30; 0 leaves it out)
+  --index          also build and open an index of 100 million chunks (--index-count N for fewer)
+  --program FILE   the ashlar to measure (dist/cli/main.js)
+  --work DIR       folder for repositories and copies (a temporary one, removed afterwards)
+  --no-save        print only, write no results`;
+
+const { values: options, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    images: { type: "string" },
+    quick: { type: "boolean", default: false },
+    runs: { type: "string" },
+    only: { type: "string" },
+    nights: { type: "string" },
+    index: { type: "boolean", default: false },
+    "index-count": { type: "string", default: "100000000" },
+    program: { type: "string" },
+    work: { type: "string" },
+    "no-save": { type: "boolean", default: false },
+    help: { type: "boolean", short: "h", default: false },
+  },
+});
+
+const root = join(import.meta.dirname, "..");
+const program = resolve(options.program ?? join(root, "dist/cli/main.js"));
+const runs = Number(options.runs ?? (options.quick ? 1 : 3));
+const nights = Number(options.nights ?? (options.quick ? 0 : 30));
+const log = (row) => {
+  console.log(progressLine(row));
+};
+
+if (options.help) console.log(usage);
+else process.exitCode = main();
+
+function main() {
+  const tools = chosenTools();
+  const peers = ["restic", "borg"].filter((name) => tools[name] !== undefined);
+  const missing = missingPrograms(["time", "cmp", ...peers]);
+  if (missing !== undefined) {
+    console.error(missing);
+    return 2;
+  }
+  if (!existsSync(program)) {
+    console.error(`Missing: ${program}. Build with: npm run build`);
+    return 2;
+  }
+  const place = mkdtempSync(join(options.work ?? tmpdir(), "ashlar-bench-"));
+  try {
+    return measureAll(Object.values(tools), place);
+  } finally {
+    rmSync(place, { recursive: true });
+  }
+}
+
+function chosenTools() {
+  const all = {
+    ashlar: (place) => ashlar({ program, place }),
+    "ashlar-plain": (place) => ashlar({ program, place, delta: "never" }),
+    restic: (place) => restic({ place }),
+    borg: (place) => borg({ place }),
+  };
+  if (options.only === undefined) return all;
+  const kept = Object.entries(all).filter(([name]) => name.split("-")[0] === options.only);
+  if (kept.length === 0) throw new Error(`No such tool: ${options.only}\n${usage}`);
+  return Object.fromEntries(kept);
+}
+
+function measureAll(makers, place) {
+  const machine = describeMachine();
+  const images = allImages(place);
+  const rows = [];
+  if (!options.quick && hasProgram("xdelta3")) rows.push(...measureXdelta(images, place, log));
+  else if (!options.quick) console.error(`${missingPrograms(["xdelta3"])} (its rows are left out)`);
+  for (let run = 1; run <= runs; run++) {
+    console.log(`\nrun ${run} of ${runs}`);
+    const folder = join(place, "run");
+    mkdirSync(folder);
+    rows.push(...measureNights({ makers, images, place: folder, log }));
+    rmSync(folder, { recursive: true });
+  }
+  if (nights > 0) {
+    console.log(`\n${nights} nights`);
+    const folder = join(place, "thirty");
+    mkdirSync(folder);
+    const wanted = makers.filter((make) => make(folder).name !== "ashlar --delta never");
+    rows.push(
+      ...measureThirtyNights({ makers: wanted, first: images[0].path, nights, place: folder, log }),
+    );
+    rmSync(folder, { recursive: true });
+  }
+  const summary = summarize(rows);
+  const goals = judge(summary);
+  console.log(`\n${tableOf(["goal", "limit", "measured", ""], goals.map(goalRow))}`);
+  if (!options["no-save"]) save({ machine, images, makers, rows, summary, goals });
+  if (options.index) measureIndex();
+  return 0;
+}
+
+function allImages(place) {
+  const folder = resolve(options.images ?? join(place, "images"));
+  const found = findImages(positionals, folder);
+  if (options.quick || found.some(({ name }) => name === "a4")) return found;
+  const a3 = found.find(({ name }) => name === "a3");
+  const path = join(options.images === undefined ? place : folder, "a4.raw");
+  try {
+    makeUpgradeNight(a3.path, path);
+  } catch (error) {
+    console.error(`No upgrade night: ${error.message.split("\n").at(-1) || error.message}`);
+    return found;
+  }
+  return found.flatMap((image) => (image === a3 ? [a3, { ...a3, name: "a4", path }] : [image]));
+}
+
+function goalRow({ goal, limit, measured, met }) {
+  return [goal, limit, measured, met === undefined ? "" : met ? "met" : "MISSED"];
+}
+
+function save({ machine, images, makers, rows, summary, goals }) {
+  const date = new Date().toISOString().slice(0, 10);
+  const git = spawnSync("git", ["-C", root, "rev-parse", "--short", "HEAD"], { encoding: "utf8" });
+  const commit = git.status === 0 ? git.stdout.trim() : "unknown";
+  const versions = [...new Set(makers.map((make) => make("/nonexistent").version()))];
+  const described = images.map(({ name, path }) => {
+    const { size, blocks } = statSync(path);
+    return { name, mib: Math.round(size / 2 ** 20), dataMib: Math.round((blocks * 512) / 2 ** 20) };
+  });
+  const mode = `${options.quick ? "Quick form" : "Full form"}, ${runs === 1 ? "1 run" : `${runs} runs`}, page cache warm`;
+  const facts = { date, commit, machine, versions, images: described, options: mode };
+  const folder = join(import.meta.dirname, "results");
+  mkdirSync(folder, { recursive: true });
+  const path = join(folder, `${date}-${commit}${options.quick ? "-quick" : ""}`);
+  writeFileSync(`${path}.md`, markdown({ ...facts, summary, goals }));
+  writeFileSync(`${path}.json`, `${JSON.stringify({ ...facts, goals, rows }, undefined, 1)}\n`);
+  console.log(`\nWritten to ${path}.md and .json`);
+}
+
+function measureIndex() {
+  const script = join(import.meta.dirname, "index.mjs");
+  const args = ["--count", options["index-count"], "--dist", join(root, "dist")];
+  execFileSync(process.execPath, [script, ...args], { stdio: "inherit" });
+}
