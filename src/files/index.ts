@@ -10,6 +10,7 @@ export { decideOverwrite, overwritePolicies } from "./overwrite.ts";
 export type { OverwritePolicy } from "./overwrite.ts";
 export { compilePatterns, selectPaths } from "./path-patterns.ts";
 export type { PathMatcher, PatternOptions, Selection } from "./path-patterns.ts";
+export { isRefusal } from "./problem.ts";
 export type { FileProblem, ProblemKind } from "./problem.ts";
 export { joinPath, plannedRoots } from "./root-plan.ts";
 export type { RootPlan } from "./root-plan.ts";

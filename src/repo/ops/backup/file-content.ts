@@ -1,5 +1,5 @@
 /** The content of ordinary files: small ones many at a time, large and sparse ones on their own. */
-import type { FileProblem, SourceFile } from "../../../files/index.ts";
+import type { FileExtent, FileProblem, SourceFile } from "../../../files/index.ts";
 import { read } from "node:fs";
 import { promisify } from "node:util";
 import { printableName } from "../../../names.ts";
@@ -101,7 +101,13 @@ export class FileStorer {
     const take = async (chunks: ChunkList): Promise<void> => {
       for (const chunk of chunksOf(chunks)) await list.add(chunk);
     };
-    const extents = [...file.extents()];
+    let extents: readonly FileExtent[];
+    try {
+      extents = [...file.extents()];
+    } catch (error) {
+      resolve({ content: await list.finish(), bytes: 0, fault: readFault(error) });
+      return;
+    }
     if (extents.length === 1 && extents[0]!.kind === "data") {
       resolve(
         await this.#finish(file, list, await this.#writer.storeStream({ fd: file.fd }, take)),
@@ -112,12 +118,10 @@ export class FileStorer {
     for (const extent of extents) {
       if (extent.kind === "zero") await list.add({ length: extent.length });
       else {
-        const stored = await this.#writer.storeStream(
-          rangeOf(file, extent.offset, extent.length),
-          take,
-        );
-        if (stored.fault !== undefined) {
-          resolve({ content: await list.finish(), bytes, fault: stored.fault });
+        const range = new FileRange(file, extent.offset, extent.length);
+        const stored = await this.#writer.storeStream(range, take);
+        if (range.fault !== undefined) {
+          resolve({ content: await list.finish(), bytes, fault: range.fault });
           return;
         }
         // What was cut off meanwhile is missing from here on.
@@ -160,7 +164,7 @@ export async function storeBytes(
 }
 
 export function faultText(path: string, fault: ReadFault): string {
-  return `Cannot read ${printableName(path)}: ${fault.message}`;
+  return `Cannot read ${printableName(path)}: ${fault.message}. It is not in the snapshot`;
 }
 
 function* chunksOf({ lengths, ids }: ChunkList): Generator<{ length: number; id: Uint8Array }> {
@@ -171,21 +175,40 @@ function* chunksOf({ lengths, ids }: ChunkList): Generator<{ length: number; id:
 const readBytes = 1024 * 1024;
 const readAt = promisify(read);
 
-async function* rangeOf(
-  file: SourceFile,
-  offset: number,
-  length: number,
-): AsyncGenerator<Uint8Array> {
-  for (let at = 0; at < length;) {
-    const { bytesRead, buffer } = await readAt(
-      file.fd,
-      new Uint8Array(readBytes),
-      0,
-      Math.min(readBytes, length - at),
-      offset + at,
-    );
-    if (bytesRead === 0) return;
-    yield buffer.subarray(0, bytesRead);
-    at += bytesRead;
+/** A part of a file as a stream. Its end comes early where the file ends, and where it cannot be read. */
+class FileRange implements AsyncIterable<Uint8Array> {
+  readonly #file: SourceFile;
+  readonly #offset: number;
+  readonly #length: number;
+  fault: ReadFault | undefined;
+
+  constructor(file: SourceFile, offset: number, length: number) {
+    this.#file = file;
+    this.#offset = offset;
+    this.#length = length;
   }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array> {
+    for (let at = 0; at < this.#length;) {
+      const piece = await this.#read(at, Math.min(readBytes, this.#length - at));
+      if (piece.length === 0) return;
+      yield piece;
+      at += piece.length;
+    }
+  }
+
+  async #read(at: number, length: number): Promise<Uint8Array> {
+    const into = new Uint8Array(length);
+    try {
+      const { bytesRead } = await readAt(this.#file.fd, into, 0, length, this.#offset + at);
+      return into.subarray(0, bytesRead);
+    } catch (error) {
+      this.fault = readFault(error);
+      return into.subarray(0, 0);
+    }
+  }
+}
+
+function readFault(error: unknown): ReadFault {
+  return { errno: undefined, message: error instanceof Error ? error.message : String(error) };
 }

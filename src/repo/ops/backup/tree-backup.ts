@@ -8,6 +8,7 @@ import type { FileMetadata } from "../../../file-metadata.ts";
 import {
   compilePatterns,
   type FileProblem,
+  isRefusal,
   type PathMatcher,
   plannedRoots,
   type SourceFile,
@@ -285,9 +286,14 @@ class TreeBuilder {
   #isImage(path: string, file: SourceFile): boolean {
     if (this.#choices.noImages.matches(path)) return false;
     if (this.#choices.images.matches(path)) return true;
-    return (
-      file.size >= smallFileBytes && classifyImage(file.fd, { type: "file", size: file.size }).image
-    );
+    if (file.size < smallFileBytes) return false;
+    try {
+      return classifyImage(file.fd, { type: "file", size: file.size }).image;
+    } catch (error) {
+      // Who reads it as a stream meets the same bad sector, and leaves it out.
+      if (isRefusal(error)) return false;
+      throw error;
+    }
   }
 }
 
