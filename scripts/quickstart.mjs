@@ -28,7 +28,9 @@ if (process.platform !== "linux") {
 }
 
 const keep = process.argv.includes("--keep");
-const given = process.argv.slice(2).find((word) => !word.startsWith("--"));
+const word = process.argv.slice(2).find((each) => !each.startsWith("--"));
+// npm runs scripts in the package's folder, whatever folder it was called in.
+const given = word === undefined ? undefined : resolve(process.env.INIT_CWD ?? ".", word);
 if (given !== undefined && !existsSync(given)) {
   console.error(`Cannot read ${given}: it is not there`);
   process.exit(1);
@@ -55,11 +57,11 @@ try {
 }
 
 function tour() {
-  const disk = join(place, given === undefined ? "web1.raw" : basename(resolve(given)));
+  const disk = join(place, given === undefined ? "web1.raw" : basename(given));
   const back = join(place, "restored.raw");
   say("A disk image");
   if (given === undefined) note(`${disk}: ${makeDisk(disk)}`);
-  else shell("cp", "--sparse=always", resolve(given), disk);
+  else shell("cp", "--sparse=always", given, disk);
   shell("ls", "-lsh", disk);
 
   say("A repository; the key file opens it without a password");
