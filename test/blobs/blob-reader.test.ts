@@ -237,7 +237,7 @@ describe("damage", () => {
     const reader = await workshop.repo.reader({
       index: {
         lookup: index.lookup.bind(index),
-        lookupAll: index.lookupAll.bind(index),
+        lookupReadable: index.lookupReadable.bind(index),
         lookupPrefix: index.lookupPrefix.bind(index),
         packInfo: index.packInfo.bind(index),
         // A prune has moved the blob to another pack meanwhile.

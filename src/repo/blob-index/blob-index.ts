@@ -173,6 +173,18 @@ export class BlobIndex {
     return this.#search.all(cls, ids, at, idBytes);
   }
 
+  /**
+   * Every place that may still be readable, those that are not usable last: for readers, who may need
+   * what a mark names until it is swept.
+   */
+  lookupReadable(cls: BlobClass, ids: Uint8Array, at = 0): BlobLocation[] {
+    const isReadable = (pack: number): boolean =>
+      this.#table.has(pack, packIndexed) || this.#table.has(pack, packOwn);
+    return this.#search
+      .all(cls, ids, at, idBytes, isReadable)
+      .sort((a, b) => Number(this.usable(b.pack)) - Number(this.usable(a.pack)));
+  }
+
   /** Every usable place of every id that begins with the 8 bytes by which index entries name bases (R21). */
   lookupPrefix(cls: BlobClass, prefix: Uint8Array): BlobLocation[] {
     return this.#search.all(cls, prefix, 0, prefixBytes);

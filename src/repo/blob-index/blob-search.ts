@@ -51,7 +51,13 @@ export class BlobSearch {
   }
 
   /** Every usable place of an id, or of all ids that begin with `length` (8) bytes. */
-  all(cls: BlobClass, ids: Uint8Array, at: number, length: number): BlobLocation[] {
+  all(
+    cls: BlobClass,
+    ids: Uint8Array,
+    at: number,
+    length: number,
+    isWanted: (pack: number) => boolean = this.#isUsable,
+  ): BlobLocation[] {
     const bit = classBit(cls);
     const probe = this.#probe.set(ids, at);
     const found: BlobLocation[] = [];
@@ -60,7 +66,8 @@ export class BlobSearch {
       slot !== -1;
       slot = this.#nextSlot(bit, slot, length)
     ) {
-      if (this.#isStored(this.#fresh.packAt(slot))) found.push(freshLocation(this.#fresh, slot));
+      const pack = this.#fresh.packAt(slot);
+      if (pack !== noPack && isWanted(pack)) found.push(freshLocation(this.#fresh, slot));
     }
     for (const run of this.#runs.runs) {
       for (
@@ -69,7 +76,7 @@ export class BlobSearch {
         record = run.next(record, probe, length)
       ) {
         const pack = packOf(run, record, bit);
-        if (this.#isStored(pack)) found.push(runLocation(run, record, pack));
+        if (pack !== noPack && isWanted(pack)) found.push(runLocation(run, record, pack));
       }
     }
     return found;

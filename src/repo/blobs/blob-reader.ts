@@ -35,7 +35,10 @@ export interface BlobReaderOptions {
   readonly storage: Storage;
   readonly keys: FullKeys;
   readonly repoId: Uint8Array;
-  readonly index: Pick<BlobIndex, "lookup" | "lookupAll" | "lookupPrefix" | "packInfo" | "refresh">;
+  readonly index: Pick<
+    BlobIndex,
+    "lookup" | "lookupReadable" | "lookupPrefix" | "packInfo" | "refresh"
+  >;
   /** Threads of a restore, started when first needed; 0 does everything in this one. */
   readonly lanes: number;
   readonly signal?: AbortSignal | undefined;
@@ -192,7 +195,7 @@ export class BlobReader {
 
   #locations(cls: BlobClass, id: Uint8Array, depthBelow: number): BlobLocation[] {
     return this.#options.index
-      .lookupAll(cls, id)
+      .lookupReadable(cls, id)
       .filter((location) => location.depth < depthBelow)
       .sort((a, b) => a.depth - b.depth);
   }

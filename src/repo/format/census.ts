@@ -14,6 +14,7 @@ import {
   listOf,
   name32,
   oneOf,
+  optional,
   record,
   refine,
   text,
@@ -41,6 +42,8 @@ export interface Census {
   /** All packs in data/, listed before the sessions; 32 bytes each, sorted. */
   readonly dataListing: Uint8Array;
   readonly sessionsSeen: readonly SessionSeen[];
+  /** Names of the marks that were there before the sessions were listed: who is not among these began later. */
+  readonly marksSeen?: readonly string[];
 }
 
 const packCountMax = 1_000_000;
@@ -66,6 +69,7 @@ const codec = jsonBody(
       }),
       1_000_000,
     ),
+    marksSeen: optional(listOf(name32, 1_000_000)),
   }),
 );
 

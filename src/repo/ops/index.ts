@@ -78,3 +78,8 @@ export {
   type RepairSnapshotsSummary,
 } from "./repair/repair-snapshots.ts";
 export { type RepositoryStats, stats, type StatsOptions, type StatsReport } from "./stats.ts";
+export { forget, type ForgetGroup, type ForgetOptions, type ForgetResult } from "./forget.ts";
+export { tag, type TagOptions, type TagResult } from "./tag.ts";
+export { prune } from "./collector/prune.ts";
+export type { PruneHooks, PruneOptions, PruneSummary, WaitingMark } from "./collector/options.ts";
+export { parseUnusedLimit, type UnusedLimit } from "./collector/mark-plan.ts";

@@ -84,14 +84,22 @@ export function hiddenPacks(protocol: Protocol): Set<string> {
 }
 
 /**
- * Whether a snapshot of this session counts: a fenced session's does only if a verdict on the same
- * mark saw it. Before the verdict nothing is deleted, so until then it counts (R6).
+ * Whether a snapshot of this session counts: a fenced session's does only if every collector that
+ * fenced it, and came to a verdict on that mark, saw it. Before the verdict nothing is deleted, so
+ * until then it counts (R6).
  */
-export function snapshotCounts(protocol: Protocol, snapshotName: string, session: string): boolean {
+export function snapshotCounts(
+  protocol: Pick<Protocol, "fences" | "verdicts">,
+  snapshotName: string,
+  session: string,
+): boolean {
   const fencing = protocol.fences.filter((fence) => fence.fenced.includes(session));
   return fencing.every((fence) => {
-    const verdicts = protocol.verdicts.filter((verdict) => verdict.mark === fence.mark);
-    // Every one: of two sweepers, each deletes on the strength of what it saw itself.
+    // Every one: of two sweepers, each deletes on the strength of what it saw itself. Of a session
+    // that a sweeper has not fenced its verdict says nothing: that one may have begun after its list.
+    const verdicts = protocol.verdicts.filter(
+      (verdict) => verdict.mark === fence.mark && verdict.session === fence.session,
+    );
     return verdicts.every((verdict) => verdict.seenSnapshots.includes(snapshotName));
   });
 }

@@ -159,10 +159,22 @@ export class Repository implements AsyncDisposable {
     return amendSettings(this.settings, (await this.writerRegistry()).amendments);
   }
 
-  /** The index, with what collectors have marked left out. */
   index(): Promise<BlobIndex> {
     this.#index ??= this.#openIndex();
     return this.#index;
+  }
+
+  /**
+   * The index for a writer, whose session exists by now: packs that are not listed, or that any mark
+   * names, hold nothing that may be reused (R2, R3). Readers find what is there all the same.
+   */
+  async writersIndex(): Promise<BlobIndex> {
+    const wasOpen = this.#index !== undefined;
+    const index = await this.index();
+    if (wasOpen) await index.refresh();
+    index.hidePacks(hiddenPacks(await loadProtocol(this, ["mark"])));
+    await index.restrictToListed(this.storage.list("data"));
+    return index;
   }
 
   reader(): Promise<BlobReader> {
@@ -198,7 +210,6 @@ export class Repository implements AsyncDisposable {
     });
     for (const { name, error } of index.damaged)
       this.environment.warn(`Index object ${name} is damaged: ${error.message}`);
-    index.hidePacks(hiddenPacks(await loadProtocol(this, ["mark"])));
     return index;
   }
 

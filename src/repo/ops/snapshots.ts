@@ -94,24 +94,38 @@ export async function resolveSnapshot(
   wanted: string,
   filter: SnapshotFilter = {},
 ): Promise<StoredSnapshot> {
-  if (wanted !== "latest" && !/^[0-9a-f]{1,64}$/.test(wanted)) {
-    throw new UsageError(`Cannot find snapshot "${wanted}": it is neither an id nor "latest"`, {
+  assertSnapshotName(wanted);
+  return resolveAmong(await readableSnapshots(repository), wanted, filter);
+}
+
+/**
+ * @param all     oldest first
+ * @param wanted  an id, a prefix of one only, or `latest`, which is the newest that the filter lets through
+ */
+export function resolveAmong(
+  all: readonly StoredSnapshot[],
+  wanted: string,
+  filter: SnapshotFilter = {},
+): StoredSnapshot {
+  assertSnapshotName(wanted);
+  if (wanted === "latest") {
+    const newest = all.findLast((snapshot) => matchesFilter(snapshot, filter));
+    if (newest !== undefined) return newest;
+    throw new FailedError("Cannot find the latest snapshot: there is none that fits", {
       hint: "See: ashlar snapshots",
     });
   }
-  const candidates = await readableSnapshots(repository, wanted === "latest" ? filter : {});
-  if (wanted === "latest") {
-    const newest = candidates.at(-1);
-    if (newest === undefined)
-      throw new FailedError("Cannot find the latest snapshot: there is none that fits", {
-        hint: "See: ashlar snapshots",
-      });
-    return newest;
-  }
-  const matches = candidates.filter((snapshot) => snapshot.id.startsWith(wanted));
+  const matches = all.filter((snapshot) => snapshot.id.startsWith(wanted));
   if (matches.length === 1) return matches[0]!;
   const state = matches.length === 0 ? "there is none" : `${matches.length} snapshots begin so`;
   throw new FailedError(`Cannot find snapshot ${wanted}: ${state}`, {
+    hint: "See: ashlar snapshots",
+  });
+}
+
+function assertSnapshotName(wanted: string): void {
+  if (wanted === "latest" || /^[0-9a-f]{1,64}$/.test(wanted)) return;
+  throw new UsageError(`Cannot find snapshot "${wanted}": it is neither an id nor "latest"`, {
     hint: "See: ashlar snapshots",
   });
 }

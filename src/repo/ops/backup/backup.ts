@@ -98,8 +98,7 @@ class BackupRun {
     const chain = new WriterChain(this.#repository);
     const fault = await chain.missingLast();
     if (fault !== undefined) this.#tally.warn(fault);
-    const index = await this.#repository.index();
-    await index.restrictToListed(storage.list("data"));
+    const index = await this.#repository.writersIndex();
     using nodes = role === "backup" ? LocalNodes.open(this.#repository) : undefined;
     const known = role === "full" ? await readableSnapshots(this.#repository) : [];
     const parent = await this.#findParent(known, nodes);

@@ -68,11 +68,15 @@ export class PackChecker {
     return indexedPackOf(Buffer.from(name, "hex"), bytes.length, footer);
   }
 
-  /** Opens every blob that `pack` speaks of. @returns those that are not there, or not what they should be */
+  /**
+   * Opens the blobs that `pack` speaks of, all unless told which.
+   * @returns those that are not there, or not what they should be
+   */
   async damagedEntries(
     { cls, opener }: OpenedPackBytes,
     bytes: Uint8Array,
     pack: IndexedPack,
+    isWanted: (ordinal: number) => boolean = () => true,
   ): Promise<DamagedEntry[]> {
     const damaged: DamagedEntry[] = [];
     const basesOf = basePrefixes(pack);
@@ -80,6 +84,10 @@ export class PackChecker {
     for (let ordinal = 0; ordinal < pack.count; ordinal++) {
       const id = pack.ids.subarray(ordinal * 32, ordinal * 32 + 32);
       const sealedLength = pack.sealedLengths[ordinal]!;
+      if (!isWanted(ordinal)) {
+        offset += sealedLength;
+        continue;
+      }
       try {
         if (pack.cls !== cls) throw new CorruptionError("the pack is of the other class");
         if (offset + sealedLength > bytes.length)

@@ -7,17 +7,16 @@
 import { fromHex, toHex } from "../../../bytes.ts";
 import { type BlobIndex, IndexWriter } from "../../blob-index/index.ts";
 import { BlobReader, BlobWriter } from "../../blobs/index.ts";
-import type { Snapshot } from "../../format/index.ts";
-import { WriterChain } from "../backup/writer-chain.ts";
 import { BlobAvailability } from "../check/blob-availability.ts";
 import { condemnedPacks } from "../check/damaged-packs.ts";
 import { listedPacks, listPacks, openFullIndex } from "../check/open-index.ts";
 import { ReachableCheck } from "../check/reachable.ts";
 import { loadProtocol } from "../protocol.ts";
 import type { Repository } from "../repository.ts";
+import { rewriteSnapshot } from "../rewrite-snapshot.ts";
 import { needsFullKey } from "../sealed-records.ts";
 import { Session } from "../sessions.ts";
-import { listSnapshots, putSnapshot, removeSnapshots, type StoredSnapshot } from "../snapshots.ts";
+import { listSnapshots, removeSnapshots, type StoredSnapshot } from "../snapshots.ts";
 import { cutTree } from "./cut-tree.ts";
 import type { RepairHooks } from "./repair-index.ts";
 
@@ -114,9 +113,7 @@ class SnapshotRepair {
       const own = all.filter(({ writer }) => writer === this.#repository.writer.writerId);
       for (const snapshot of wanted) {
         if (await check.snapshot(snapshot)) continue;
-        const result = await this.#repair(snapshot, source, check, own);
-        repaired.push(result.repaired);
-        if (result.stored !== undefined) own.push(result.stored);
+        repaired.push(await this.#repair(snapshot, source, check, own));
       }
     } finally {
       await source.close();
@@ -129,8 +126,8 @@ class SnapshotRepair {
     snapshot: StoredSnapshot,
     source: BlobReader,
     check: ReachableCheck,
-    own: readonly StoredSnapshot[],
-  ): Promise<{ repaired: RepairedSnapshot; stored?: StoredSnapshot }> {
+    own: StoredSnapshot[],
+  ): Promise<RepairedSnapshot> {
     const { id, hostname, time } = snapshot;
     const cut: string[] = [];
     let cutCount = 0;
@@ -152,17 +149,17 @@ class SnapshotRepair {
     if (this.#session === undefined) {
       const storeTree = (): Promise<Uint8Array> => Promise.resolve(new Uint8Array(32));
       const node = await cutTree({ source, check, storeTree, onCut, signal }, root, "");
-      return { repaired: result(node) };
+      return result(node);
     }
     const { writer, indexWriter } = await this.#blobWriter(this.#session);
     try {
       const storeTree = (bytes: Uint8Array): Promise<Uint8Array> => writer.storeTree(bytes);
       const node = await cutTree({ source, check, storeTree, onCut, signal }, root, "");
-      if (node === undefined) return { repaired: result(node) };
+      if (node === undefined) return result(node);
       await writer.flush();
       await indexWriter.write();
       const stored = await this.#commit(this.#session, snapshot, node, { cut, cutCount }, own);
-      return { repaired: result(node, stored.id), stored };
+      return result(node, stored.id);
     } finally {
       await writer.close();
     }
@@ -172,8 +169,7 @@ class SnapshotRepair {
     const { storage, keys, id: repoId, settings, environment, writer } = this.#repository;
     const clock = (): number => environment.clock.elapsed();
     const { random } = environment;
-    const index = await this.#repository.index();
-    await index.restrictToListed(storage.list("data"));
+    const index = await this.#repository.writersIndex();
     const indexWriter = new IndexWriter({
       ...{ storage, keys, repoId, writer, random, clock, index },
       session: fromHex(session.id),
@@ -186,38 +182,23 @@ class SnapshotRepair {
     return { writer: blobWriter, indexWriter };
   }
 
-  async #commit(
+  #commit(
     session: Session,
     broken: StoredSnapshot,
     root: Uint8Array,
     { cut, cutCount }: { readonly cut: readonly string[]; readonly cutCount: number },
-    own: readonly StoredSnapshot[],
+    own: StoredSnapshot[],
   ): Promise<StoredSnapshot> {
-    const { environment, writer } = this.#repository;
-    const chain = new WriterChain(this.#repository);
-    const { sequence, previous } = await chain.next(own);
-    const { id, timeMs, time, hostname, username, uid, gid, paths, excludes, parent } = broken;
     const left = cut.map((path) => `Left out by repair: ${path}`);
-    const snapshot: Snapshot = {
-      ...{ time, hostname, username, uid, gid, paths, excludes, summary: broken.summary },
-      ...(parent === undefined ? {} : { parent }),
+    const changes = {
       tree: toHex(root),
       tags: [...new Set([...broken.tags, repairedTag])],
-      original: broken.original ?? id,
-      writer: writer.writerId,
-      sequence,
-      ...(previous === undefined ? {} : { previous }),
-      session: session.id,
-      tool: environment.tool,
       warnings: {
         count: broken.warnings.count + cutCount,
         first: [...left, ...broken.warnings.first].slice(0, warningsKept),
       },
     };
-    await session.refreshBeforeCommit();
-    const repairedId = await putSnapshot(this.#repository, snapshot);
-    await chain.remember(repairedId, sequence);
-    return { ...snapshot, id: repairedId, timeMs };
+    return rewriteSnapshot(this.#repository, session, broken, changes, own);
   }
 
   async #forget(

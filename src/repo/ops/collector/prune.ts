@@ -1,0 +1,332 @@
+/**
+ * Prune: sweeps what earlier runs have marked, then marks anew (docs/decisions/0010-collector.md).
+ * A run may stop anywhere: the next goes on from what is stored.
+ */
+import { fromHex } from "../../../bytes.ts";
+import { LocalStorage } from "../../../storage/index.ts";
+import { IndexWriter } from "../../blob-index/index.ts";
+import { BlobReader } from "../../blobs/index.ts";
+import { encodeMark, type Mark } from "../../format/index.ts";
+import { listedPacks, openFullIndex } from "../check/open-index.ts";
+import { hiddenPacks, type Named } from "../protocol.ts";
+import { startExclusively } from "../repair/exclusive.ts";
+import type { Repository } from "../repository.ts";
+import { needsFullKey, putRecord } from "../sealed-records.ts";
+import type { Session } from "../sessions.ts";
+import { noSession, putCensus } from "./census.ts";
+import { copyBlobs } from "./copy-blobs.ts";
+import { LiveSet } from "./live-set.ts";
+import { type MarkPlan, type PackUse, planMark } from "./mark-plan.ts";
+import type { PruneHooks, PruneOptions, PruneSummary, WaitingMark } from "./options.ts";
+import { hostsOf, type ObservedSession } from "./sessions-seen.ts";
+import { isDiskFull, sweep, type SweepContext } from "./sweep.ts";
+import { blocksSweeps, markablePacks, planSweeps, type SweepDecision } from "./sweep-plan.ts";
+import { lookAround, sessionsOfOthers, type View } from "./view.ts";
+
+/**
+ * @throws {RepositoryBusyError} while another prune or repair is at work, or with grace 0 while any session lives
+ * @throws {CorruptionError} when what snapshots need cannot be told, or is nowhere: nothing is deleted then
+ */
+export async function prune(
+  repository: Repository,
+  options: PruneOptions,
+  hooks: PruneHooks = {},
+): Promise<PruneSummary> {
+  if (repository.role !== "full") throw needsFullKey("Cannot prune");
+  const session = options.dryRun === true ? undefined : await startSession(repository);
+  try {
+    await using run = await PruneRun.begin(repository, options, hooks, session);
+    return options.dryRun === true ? await run.plan() : await run.execute();
+  } finally {
+    await session?.abort();
+  }
+}
+
+/** On a full disk there is no room for a session: that no two prunes collide rests on marks (R4). */
+async function startSession(repository: Repository): Promise<Session | undefined> {
+  try {
+    return await startExclusively(repository, "prune");
+  } catch (error) {
+    if (!isDiskFull(error)) throw error;
+    repository.environment.warn("The disk is full: going on without a session to make room");
+    return undefined;
+  }
+}
+
+const staleTemporaryMs = 24 * 3_600_000;
+
+interface FullPlan extends MarkPlan {
+  /** Packs that no index object names: left by runs that were killed. */
+  readonly unindexed: readonly string[];
+  /** A session lives that is older than any census: what it has stored cannot be told from garbage. */
+  readonly isBlocked: boolean;
+}
+
+class PruneRun implements AsyncDisposable {
+  readonly #repository: Repository;
+  readonly #options: PruneOptions;
+  readonly #hooks: PruneHooks;
+  readonly #session: Session | undefined;
+  readonly #view: View;
+  readonly #context: SweepContext;
+  /** Packs that any mark names, this run's own too. */
+  readonly #marked: Set<string>;
+  readonly #freed = new Set<string>();
+  /** This run's own marks that are not swept yet. */
+  readonly #marks: Named<Mark>[] = [];
+
+  private constructor(
+    repository: Repository,
+    options: PruneOptions,
+    hooks: PruneHooks,
+    session: Session | undefined,
+    view: View,
+    context: SweepContext,
+  ) {
+    this.#repository = repository;
+    this.#options = options;
+    this.#hooks = hooks;
+    this.#session = session;
+    this.#view = view;
+    this.#context = context;
+    this.#marked = hiddenPacks(view.protocol);
+  }
+
+  static async begin(
+    repository: Repository,
+    options: PruneOptions,
+    hooks: PruneHooks,
+    session: Session | undefined,
+  ): Promise<PruneRun> {
+    const { signal } = hooks;
+    hooks.onStep?.("listing");
+    const view = await lookAround(repository, session, options, hooks);
+    const index = await openFullIndex(repository, signal);
+    try {
+      await index.ensureIntact();
+      await index.restrictToListed(listedPacks(view.listing));
+      const { storage, keys, fullKeys, id: repoId, writer, environment } = repository;
+      const reader = await BlobReader.open({
+        ...{ storage, keys: fullKeys, repoId, index, signal },
+        lanes: 0,
+      });
+      const indexWriter = new IndexWriter({
+        ...{ storage, keys, repoId, writer, random: environment.random, index, signal },
+        session: session === undefined ? undefined : fromHex(session.id),
+        clock: () => environment.clock.elapsed(),
+      });
+      const context = { repository, index, indexWriter, reader, signal };
+      return new PruneRun(repository, options, hooks, session, view, context);
+    } catch (error) {
+      index.close();
+      throw error;
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#context.reader.close();
+    this.#context.index.close();
+  }
+
+  /** What a run would do; writes nothing. */
+  async plan(): Promise<PruneSummary> {
+    const { due, waiting } = this.#planSweeps();
+    const plan = this.#planMark(await this.#liveSet());
+    for (const mark of due) this.#count(mark.packs);
+    const marks = [...plan.unindexed, ...names(plan.unused), ...names(plan.repack)];
+    if (this.#options.graceMs === 0) this.#count(marks);
+    return this.#summary(plan, waiting, this.#options.graceMs === 0 ? [] : marks);
+  }
+
+  async execute(): Promise<PruneSummary> {
+    const { due, waiting } = this.#planSweeps();
+    this.#hooks.onStep?.("finding what is needed");
+    const live = await this.#liveSet();
+    const plan = this.#planMark(live);
+    await this.#sweep(due, live);
+    // What needs no copying goes first, so that the copies find room.
+    await this.#collect([...plan.unindexed, ...names(plan.unused)], "unused", live, waiting);
+    if (plan.repack.length > 0) {
+      this.#hooks.onStep?.("repacking");
+      const repacked = new Set(names(plan.repack));
+      await copyBlobs(this.#context, repacked, (place) => live.marks.isMarked(place));
+      await this.#collect([...repacked], "repacked", live, waiting);
+    }
+    await this.#finish(due);
+    const marked = this.#marks.flatMap(({ packs }) => packs);
+    return this.#summary(plan, waiting, marked);
+  }
+
+  #planSweeps(): { due: Named<Mark>[]; waiting: WaitingMark[] } {
+    const { protocol, sessions } = this.#view;
+    const decisions = planSweeps(protocol.marks, protocol.censuses, sessions, {
+      nowMs: this.#repository.environment.clock.now(),
+      graceMs: this.#options.graceMs,
+    });
+    return {
+      due: decisions.filter(({ waitsFor }) => waitsFor === undefined).map(({ mark }) => mark),
+      waiting: decisions.flatMap((decision) => this.#waiting(decision)),
+    };
+  }
+
+  #waiting({ mark, waitsFor }: SweepDecision): WaitingMark[] {
+    if (waitsFor === undefined) return [];
+    const { untilMs, sessions } = waitsFor;
+    return [{ bytes: this.#bytesOf(mark.packs), untilMs, hosts: hostsOf(sessions) }];
+  }
+
+  async #liveSet(): Promise<LiveSet> {
+    const { index, reader, signal } = this.#context;
+    const live = new LiveSet(index, reader, (pack) => this.#marked.has(pack), signal);
+    for (const root of new Set(this.#view.snapshots.map(({ tree }) => tree)))
+      await live.addTree(fromHex(root));
+    return live;
+  }
+
+  #planMark(live: LiveSet): FullPlan {
+    const { maxUnused, maxRepackBytes } = this.#options;
+    const { listing, sessions, protocol } = this.#view;
+    const listed = new Set(listing.keys());
+    const markable = markablePacks(listed, sessions, protocol.censuses);
+    const isFree = (name: string): boolean =>
+      markable?.has(name) === true && !this.#marked.has(name);
+    const plan = planMark(this.#packUse(live, isFree), { maxUnused, maxRepackBytes });
+    const unindexed = [...listed].filter(
+      (name) => isFree(name) && this.#context.index.packNumbers(name).length === 0,
+    );
+    return { ...plan, unindexed, isBlocked: markable === undefined };
+  }
+
+  *#packUse(live: LiveSet, isFree: (name: string) => boolean): Generator<PackUse> {
+    const { index } = this.#context;
+    const seen = new Set<string>();
+    for (const { name } of index.packs()) {
+      const size = this.#view.listing.get(name);
+      if (size === undefined || seen.has(name) || !isFree(name)) continue;
+      seen.add(name);
+      const numbers = index.packNumbers(name);
+      // Of two claims about one pack each may be true: it counts as used while either is, and is not
+      // repacked until `repair index` has decided.
+      const number = numbers.find((claim) => live.marks.usedCount(claim) > 0) ?? numbers[0]!;
+      const usedCount = live.marks.usedCount(number);
+      const blobCount = numbers.length > 1 ? usedCount : index.blobCount(number);
+      yield { name, size, blobCount, usedCount, usedBytes: live.marks.usedBytes(number) };
+    }
+  }
+
+  /** Marks packs; without a grace they go at once. */
+  async #collect(
+    packs: readonly string[],
+    reason: string,
+    live: LiveSet,
+    waiting: WaitingMark[],
+  ): Promise<void> {
+    if (packs.length === 0) return;
+    const isImmediate = this.#options.graceMs === 0;
+    let mark: Named<Mark>;
+    try {
+      mark = await this.#putMark(packs, reason);
+    } catch (error) {
+      // The shortest mark may fit on a full disk, and what it frees holds the others.
+      if (!isDiskFull(error) || !isImmediate || packs.length === 1) throw error;
+      await this.#collect(packs.slice(0, 1), reason, live, waiting);
+      await this.#collect(packs.slice(1), reason, live, waiting);
+      return;
+    }
+    const newcomers = isImmediate ? await this.#newcomers() : [];
+    if (isImmediate && newcomers.length === 0) return this.#sweep([mark], live);
+    this.#marks.push(mark);
+    if (isImmediate)
+      waiting.push({ bytes: this.#bytesOf(packs), untilMs: undefined, hosts: newcomers });
+  }
+
+  /**
+   * Hosts whose sessions began after this run looked: they may have taken up a pack before its mark was
+   * there. What begins later has read the mark.
+   */
+  async #newcomers(): Promise<string[]> {
+    const known = new Set(this.#view.sessions.map(({ session }) => session));
+    const now = await sessionsOfOthers(this.#repository, this.#view.protocol, this.#session);
+    const isNew = ({ session, kind }: ObservedSession): boolean =>
+      !known.has(session) && kind !== "collector";
+    return hostsOf(now.filter(isNew));
+  }
+
+  async #putMark(packs: readonly string[], reason: string): Promise<Named<Mark>> {
+    const { protocol } = this.#view;
+    const mark: Mark = {
+      record: "mark",
+      generation: 1 + Math.max(0, ...protocol.marks.map(({ generation }) => generation)),
+      time: new Date(this.#repository.environment.clock.now()).toISOString(),
+      session: this.#session?.id ?? noSession,
+      packs: [...packs].sort(),
+      reason,
+    };
+    const name = await putRecord(this.#repository, "mark", encodeMark(mark));
+    for (const pack of packs) this.#marked.add(pack);
+    return { ...mark, name };
+  }
+
+  async #sweep(marks: readonly Named<Mark>[], live: LiveSet): Promise<void> {
+    if (marks.length === 0) return;
+    this.#hooks.onStep?.("sweeping");
+    this.#count(await sweep(this.#context, marks, live));
+  }
+
+  /** Writes down what was seen, and clears away what nobody needs any more. */
+  async #finish(swept: readonly Named<Mark>[]): Promise<void> {
+    const { storage, environment } = this.#repository;
+    const { protocol, listing, sessions, fencedSnapshots } = this.#view;
+    // Sessions are looked at again, now that the marks are there: who is not among them has read those.
+    const after = await sessionsOfOthers(this.#repository, protocol, this.#session);
+    const seen = new Map([...sessions, ...after].map((one) => [one.session, one]));
+    const open = [...protocol.marks.filter((mark) => !swept.includes(mark)), ...this.#marks];
+    await putCensus(this.#repository, protocol, {
+      own: this.#session,
+      listing,
+      sessions: [...seen.values()],
+      marksSeen: open.map(({ name }) => name),
+    });
+    for (const { liveness, objects } of sessions) {
+      if (liveness === "live") continue; // of the others the fence and the census know
+      for (const name of objects) await storage.delete("locks", name);
+    }
+    for (const name of fencedSnapshots) await storage.delete("snapshots", name);
+    if (storage instanceof LocalStorage)
+      await storage.removeStaleTemporaries(environment.clock.now() - staleTemporaryMs);
+  }
+
+  #count(packs: Iterable<string>): void {
+    for (const pack of packs) if (this.#view.listing.has(pack)) this.#freed.add(pack);
+  }
+
+  #bytesOf(packs: Iterable<string>): number {
+    let bytes = 0;
+    for (const pack of packs) bytes += this.#view.listing.get(pack) ?? 0;
+    return bytes;
+  }
+
+  #summary(
+    plan: FullPlan,
+    waiting: readonly WaitingMark[],
+    marked: readonly string[],
+  ): PruneSummary {
+    const { environment } = this.#repository;
+    return {
+      packsFreed: this.#freed.size,
+      bytesFreed: this.#bytesOf(this.#freed),
+      packsMarked: marked.length,
+      bytesMarked: this.#bytesOf(marked),
+      freeFromMs: marked.length === 0 ? undefined : environment.clock.now() + this.#options.graceMs,
+      bytesRepacked: plan.repackBytes,
+      bytesUnusedLeft: plan.unusedBytesLeft,
+      waiting,
+      blockedBy: plan.isBlocked ? hostsOf(this.#view.sessions.filter(blocksSweeps)) : [],
+      snapshotCount: this.#view.snapshots.length,
+    };
+  }
+}
+
+function names(packs: readonly PackUse[]): string[] {
+  return packs.map(({ name }) => name);
+}

@@ -1,0 +1,163 @@
+/**
+ * Which sessions live, as a collector sees them: by what they wrote, by what the last census saw, and,
+ * on this machine, by whether their process is still there (R7, R8).
+ */
+import { CorruptionError } from "../../../errors.ts";
+import { isProcessAlive } from "../../../posix/index.ts";
+import { type Census, decodeSession, type Session, type SessionSeen } from "../../format/index.ts";
+import type { Named } from "../protocol.ts";
+import type { Repository } from "../repository.ts";
+import { openRecord } from "../sealed-records.ts";
+
+/** What a session's newest object says; `dead`: its process is gone from this machine. */
+export type Liveness = "live" | "ended" | "dead" | "expired";
+
+export interface ObservedSession {
+  readonly session: string;
+  readonly kind: Session["kind"];
+  readonly hostname: string;
+  readonly newestName: string;
+  readonly newestNumber: number;
+  /** Of the newest, by this collector's clock, in milliseconds. */
+  readonly firstSeenMs: number;
+  readonly liveness: Liveness;
+  /** Its objects in locks/. */
+  readonly objects: readonly string[];
+}
+
+interface SessionObjects {
+  readonly names: string[];
+  newest: Session;
+  newestName: string;
+}
+
+/** Whose clock a census's times are of: only this machine's own are compared. */
+export function clockOf(repository: Repository): string {
+  const { process, hostname } = repository.environment;
+  return process?.machine ?? hostname;
+}
+
+/** Lists locks/ and looks at each session, and at those that the last census saw alive and that have vanished. */
+export async function observeSessions(
+  repository: Repository,
+  censuses: readonly Named<Census>[],
+): Promise<ObservedSession[]> {
+  const listed = await listSessions(repository);
+  const now = repository.environment.clock.now();
+  const before = lastCensus(censuses, clockOf(repository));
+  const seen = new Map((before?.sessionsSeen ?? []).map((entry) => [entry.session, entry]));
+  const observed = [...listed].map(([session, objects]) =>
+    observe(repository, session, objects, seen.get(session), now),
+  );
+  for (const entry of seen.values()) {
+    if (!listed.has(entry.session) && entry.state === "active") observed.push(vanished(entry, now));
+  }
+  return observed;
+}
+
+/** The newest census by one clock. */
+export function lastCensus(
+  censuses: readonly Named<Census>[],
+  clock: string,
+): Named<Census> | undefined {
+  return censuses
+    .filter((census) => census.clock === clock)
+    .sort((a, b) => Date.parse(b.time) - Date.parse(a.time))[0];
+}
+
+async function listSessions(repository: Repository): Promise<Map<string, SessionObjects>> {
+  const registry = await repository.writerRegistry();
+  const sessions = new Map<string, SessionObjects>();
+  for await (const { name } of repository.storage.list("locks")) {
+    const stored = await repository.storage.get("locks", name);
+    if (stored === undefined) continue;
+    let body: Session;
+    try {
+      body = decodeSession(
+        registry.verify("session", openRecord(repository, "session", stored)).body,
+      );
+    } catch (error) {
+      if (error instanceof CorruptionError) continue; // `check` names it; it protects nothing
+      throw error;
+    }
+    const known = sessions.get(body.session);
+    if (known === undefined)
+      sessions.set(body.session, { names: [name], newest: body, newestName: name });
+    else {
+      known.names.push(name);
+      if (body.number > known.newest.number)
+        Object.assign(known, { newest: body, newestName: name });
+    }
+  }
+  return sessions;
+}
+
+function observe(
+  repository: Repository,
+  session: string,
+  { names, newest, newestName }: SessionObjects,
+  seen: SessionSeen | undefined,
+  now: number,
+): ObservedSession {
+  const isSame = seen?.newestName === newestName;
+  const firstSeenMs = isSame ? Date.parse(seen.firstSeen) : now;
+  const base = {
+    session,
+    kind: newest.kind,
+    hostname: newest.hostname,
+    newestName,
+    newestNumber: newest.number,
+    firstSeenMs,
+    objects: names,
+  };
+  return { ...base, liveness: livenessOf(repository, newest, seen, firstSeenMs, now) };
+}
+
+function livenessOf(
+  repository: Repository,
+  newest: Session,
+  seen: SessionSeen | undefined,
+  firstSeenMs: number,
+  now: number,
+): Liveness {
+  if (newest.state !== "active") return "ended";
+  if (seen?.state === "expired") return "expired";
+  const machine = repository.environment.process?.machine ?? "";
+  if (newest.process !== undefined && isProcessAlive({ ...newest.process, machine }) === false)
+    return "dead";
+  return now - firstSeenMs >= newest.ttlSeconds * 1000 ? "expired" : "live";
+}
+
+/** Its objects were deleted, which any host may do: it lives on until it ends or expires here. */
+function vanished(entry: SessionSeen, now: number): ObservedSession {
+  const firstSeenMs = Date.parse(entry.firstSeen);
+  return {
+    session: entry.session,
+    kind: "writer",
+    hostname: "",
+    newestName: entry.newestName,
+    newestNumber: entry.newestNumber,
+    firstSeenMs,
+    liveness: now - firstSeenMs >= vanishedTtlMs ? "expired" : "live",
+    objects: [],
+  };
+}
+
+const vanishedTtlMs = 30 * 60_000;
+
+export function toSeen(session: ObservedSession): SessionSeen {
+  const states = { live: "active", ended: "ended", dead: "aborted", expired: "expired" } as const;
+  return {
+    session: session.session,
+    newestName: session.newestName,
+    newestNumber: session.newestNumber,
+    firstSeen: new Date(session.firstSeenMs).toISOString(),
+    state: states[session.liveness],
+  };
+}
+
+export function hostsOf(sessions: readonly ObservedSession[]): string[] {
+  return [
+    ...new Set(sessions.map(({ hostname }) => (hostname === "" ? "an unknown host" : hostname))),
+  ];
+}
