@@ -4,17 +4,19 @@
  * missing is named. Results go to bench/results.
  *
  *   npm run bench -- [--images DIR] [a1 a2 a3 b1] [--quick] [--only TOOL] [--runs N] [--index]
+ *   npm run bench -- --big [--big-scale X]
  */
 import { execFileSync, spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
+import { bigImageGoals, measureBigImages } from "./big-image.mjs";
 import { judge, summarize } from "./goals.mjs";
 import { findImages, makeUpgradeNight } from "./images.mjs";
 import { describeMachine, hasProgram, missingPrograms } from "./machine.mjs";
 import { measureNights, measureXdelta } from "./nights.mjs";
-import { markdown, progressLine, tableOf } from "./report.mjs";
+import { bigImageMarkdown, goalRow, markdown, progressLine, tableOf } from "./report.mjs";
 import { measureThirtyNights } from "./thirty-nights.mjs";
 import { ashlar } from "./tools/ashlar.mjs";
 import { borg } from "./tools/borg.mjs";
@@ -27,6 +29,8 @@ const usage = `Usage: npm run bench -- [options] [a1 a2 a3 b1]
   --only TOOL      ashlar, restic or borg
   --nights N       generated nights for the long row (30; 0 leaves it out)
   --index          also build and open an index of 100 million chunks (--index-count N for fewer)
+  --big            instead: peak memory with sparse images of 500 GB, 1 TB and 16 TiB; ashlar alone
+  --big-scale X    with so much of their 20 and 40 GB of data (1); 1.4 times as much must be free
   --program FILE   the ashlar to measure (dist/cli/main.js)
   --work DIR       folder for repositories and copies (a temporary one, removed afterwards)
   --no-save        print only, write no results`;
@@ -41,6 +45,8 @@ const { values: options, positionals } = parseArgs({
     nights: { type: "string" },
     index: { type: "boolean", default: false },
     "index-count": { type: "string", default: "100000000" },
+    big: { type: "boolean", default: false },
+    "big-scale": { type: "string", default: "1" },
     program: { type: "string" },
     work: { type: "string" },
     "no-save": { type: "boolean", default: false },
@@ -57,11 +63,11 @@ const log = (row) => {
 };
 
 if (options.help) console.log(usage);
-else process.exitCode = main();
+else process.exitCode = await main();
 
-function main() {
+async function main() {
   const tools = chosenTools();
-  const peers = ["restic", "borg"].filter((name) => tools[name] !== undefined);
+  const peers = ["restic", "borg"].filter((name) => !options.big && tools[name] !== undefined);
   const missing = missingPrograms(["time", "cmp", ...peers]);
   if (missing !== undefined) {
     console.error(missing);
@@ -73,7 +79,9 @@ function main() {
   }
   const place = mkdtempSync(join(options.work ?? tmpdir(), "ashlar-bench-"));
   try {
-    return measureAll(Object.values(tools), place);
+    return options.big
+      ? await measureBig(tools.ashlar, place)
+      : measureAll(Object.values(tools), place);
   } finally {
     rmSync(place, { recursive: true });
   }
@@ -138,26 +146,52 @@ function allImages(place) {
   return found.flatMap((image) => (image === a3 ? [a3, { ...a3, name: "a4", path }] : [image]));
 }
 
-function goalRow({ goal, limit, measured, met }) {
-  return [goal, limit, measured, met === undefined ? "" : met ? "met" : "MISSED"];
+async function measureBig(make, place) {
+  const machine = describeMachine();
+  const scale = Number(options["big-scale"]);
+  const rows = await measureBigImages({ make, place, scale, log: logBig });
+  const goals = bigImageGoals(rows);
+  console.log(`\n${tableOf(["goal", "limit", "measured", ""], goals.map(goalRow))}`);
+  if (options["no-save"]) return 0;
+  const facts = { ...dateAndCommit(), machine, versions: [make("/nonexistent").version()], scale };
+  write(`${facts.date}-${facts.commit}-big`, bigImageMarkdown({ ...facts, rows, goals }), {
+    ...facts,
+    goals,
+    rows,
+  });
+  return 0;
+}
+
+function logBig({ image, step, seconds, peakBytes, anonymousBytes }) {
+  const mb = (bytes) => `${(bytes / 1e6).toFixed(0)} MB`;
+  const memory = `peak ${mb(peakBytes)}, anonymous ${mb(anonymousBytes)}`;
+  console.log(`${image.padEnd(14)} ${step.padEnd(16)} ${seconds.toFixed(1)} s, ${memory}`);
+}
+
+function dateAndCommit() {
+  const git = spawnSync("git", ["-C", root, "rev-parse", "--short", "HEAD"], { encoding: "utf8" });
+  const commit = git.status === 0 ? git.stdout.trim() : "unknown";
+  return { date: new Date().toISOString().slice(0, 10), commit };
 }
 
 function save({ machine, images, makers, rows, summary, goals }) {
-  const date = new Date().toISOString().slice(0, 10);
-  const git = spawnSync("git", ["-C", root, "rev-parse", "--short", "HEAD"], { encoding: "utf8" });
-  const commit = git.status === 0 ? git.stdout.trim() : "unknown";
   const versions = [...new Set(makers.map((make) => make("/nonexistent").version()))];
   const described = images.map(({ name, path }) => {
     const { size, blocks } = statSync(path);
     return { name, mib: Math.round(size / 2 ** 20), dataMib: Math.round((blocks * 512) / 2 ** 20) };
   });
   const mode = `${options.quick ? "Quick form" : "Full form"}, ${runs === 1 ? "1 run" : `${runs} runs`}, page cache warm`;
-  const facts = { date, commit, machine, versions, images: described, options: mode };
+  const facts = { ...dateAndCommit(), machine, versions, images: described, options: mode };
+  const name = `${facts.date}-${facts.commit}${options.quick ? "-quick" : ""}`;
+  write(name, markdown({ ...facts, summary, goals }), { ...facts, goals, rows });
+}
+
+function write(name, text, facts) {
   const folder = join(import.meta.dirname, "results");
   mkdirSync(folder, { recursive: true });
-  const path = join(folder, `${date}-${commit}${options.quick ? "-quick" : ""}`);
-  writeFileSync(`${path}.md`, markdown({ ...facts, summary, goals }));
-  writeFileSync(`${path}.json`, `${JSON.stringify({ ...facts, goals, rows }, undefined, 1)}\n`);
+  const path = join(folder, name);
+  writeFileSync(`${path}.md`, text);
+  writeFileSync(`${path}.json`, `${JSON.stringify(facts, undefined, 1)}\n`);
   console.log(`\nWritten to ${path}.md and .json`);
 }
 
