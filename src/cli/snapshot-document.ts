@@ -16,6 +16,7 @@ export function snapshotDocument(snapshot: StoredSnapshot): object {
     tree: snapshot.tree,
     parent: snapshot.parent,
     original: snapshot.original,
+    writer: snapshot.writer,
     program_version: snapshot.tool,
     warnings: snapshot.warnings,
     summary: snakeCased(snapshot.summary),

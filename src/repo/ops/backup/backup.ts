@@ -99,7 +99,7 @@ class BackupRun {
     const fault = await chain.missingLast();
     if (fault !== undefined) this.#tally.warn(fault);
     const index = await this.#repository.writersIndex();
-    using nodes = role === "backup" ? LocalNodes.open(this.#repository) : undefined;
+    using nodes = role === "backup" ? this.#localNodes() : undefined;
     const known = role === "full" ? await readableSnapshots(this.#repository) : [];
     const parent = await this.#findParent(known, nodes);
 
@@ -222,6 +222,11 @@ class BackupRun {
         false,
       );
     });
+  }
+
+  #localNodes(): LocalNodes | undefined {
+    const source = { hostname: this.#hostname, paths: this.#paths };
+    return LocalNodes.open(this.#repository, source);
   }
 
   /** The newest snapshot of this host and these paths, or the one that was named. */

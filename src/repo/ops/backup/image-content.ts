@@ -10,7 +10,7 @@ import {
 } from "../../format/index.ts";
 import type { BaseFinder } from "./base-finder.ts";
 import type { ParentImage } from "./parent-image.ts";
-import { ImageMapBuilder } from "../tree-writer.ts";
+import { ImageMapBuilder, type StoreTree } from "../tree-writer.ts";
 
 export interface StoredImage {
   readonly content: ImageContent;
@@ -33,6 +33,7 @@ interface SegmentResult {
  */
 export async function storeImage(
   writer: BlobWriter,
+  storeTree: StoreTree,
   image: ImageSource,
   settings: Settings,
   options: {
@@ -46,7 +47,7 @@ export async function storeImage(
   },
 ): Promise<StoredImage> {
   const { segmentBytes } = settings.chunker.image;
-  const map = new ImageMapBuilder((node) => writer.storeTree(node), {
+  const map = new ImageMapBuilder(storeTree, {
     sizeBytes: image.size,
     segmentBytes,
     fanout: settings.map.fanout,
@@ -81,7 +82,7 @@ export async function storeImage(
     if (fault !== undefined)
       return { content: await map.finish(), fault: { ...fault, offset: offset + stored.bytes } };
     if (stored.runs.some((run) => run < holeRun))
-      await map.add(index, await writer.storeTree(encodeSegmentNode(stored)));
+      await map.add(index, await storeTree(encodeSegmentNode(stored)));
   }
   return { content: await map.finish() };
 }

@@ -1,24 +1,34 @@
 /**
- * A backup-only host's own copy of the tree of its last snapshot: it cannot read the repository, and
- * without the copy each night would read everything (decision 6). Sealed under a key of its own; lost
- * or damaged, it counts as absent.
+ * A backup-only host's own copy of the tree of its last snapshot of these paths: it cannot read the
+ * repository, and without the copy each night would read everything (decision 6). Sealed under a key
+ * of its own; lost or damaged, it counts as absent.
  */
-import { mkdirSync, renameSync, rmSync } from "node:fs";
-import { join } from "node:path";
+import { mkdirSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
+import { dirname, extname, join } from "node:path";
 import { toHex, utf8Bytes } from "../../../bytes.ts";
 import { CorruptionError } from "../../../errors.ts";
 import type { Repository } from "../repository.ts";
+import { sha256 } from "../sealed-records.ts";
 import { contentNodes, type NodeSource, rootEntry, walkTree } from "../tree-reader.ts";
 import { NodeFile } from "./node-file.ts";
 
-/** What the host knows of its last snapshot. */
-export interface LocalParent {
-  readonly snapshot: string;
-  /** Blob id of the root directory's node, hexadecimal. */
-  readonly tree: string;
+/** What is backed up: each has a copy of its own, so that several jobs on a host do not lose each other's. */
+export interface LocalSource {
   readonly hostname: string;
   readonly paths: readonly string[];
 }
+
+/** What the host knows of its last snapshot. */
+export interface LocalParent extends LocalSource {
+  readonly snapshot: string;
+  /** Blob id of the root directory's node, hexadecimal. */
+  readonly tree: string;
+}
+
+/** Copies that are kept: paths that change each night must not fill the cache. */
+const copiesMost = 16;
+/** What a killed run leaves behind is deleted when it is so old. */
+const leftoverMs = 7 * 86_400_000;
 
 /** Under this id the file keeps the JSON of LocalParent: no node's id, which are keyed hashes. */
 const parentId = new Uint8Array(32);
@@ -42,13 +52,13 @@ export class LocalNodes implements NodeSource, Disposable {
   }
 
   /** @returns undefined where there is no cache folder that can be written */
-  static open(repository: Repository): LocalNodes | undefined {
+  static open(repository: Repository, source: LocalSource): LocalNodes | undefined {
     const { cacheDir } = repository.environment;
     if (cacheDir === undefined) return undefined;
     const folder = join(cacheDir, repository.idHex);
     try {
       mkdirSync(folder, { recursive: true, mode: 0o700 });
-      return new LocalNodes(repository, join(folder, `last-tree-${repository.writer.writerId}`));
+      return new LocalNodes(repository, join(folder, `${namePrefix(repository)}${nameOf(source)}`));
     } catch (error) {
       if (isSystemError(error)) return undefined;
       throw error;
@@ -76,6 +86,7 @@ export class LocalNodes implements NodeSource, Disposable {
       file.add(parentId, utf8Bytes(JSON.stringify(parent)));
       file.sync();
       renameSync(temporary, this.#path);
+      this.#removeOld();
       return true;
     } catch (error) {
       rmSync(temporary, { force: true });
@@ -90,6 +101,21 @@ export class LocalNodes implements NodeSource, Disposable {
     rmSync(this.#madePath, { force: true });
   }
 
+  #removeOld(): void {
+    const folder = dirname(this.#path);
+    const files = readdirSync(folder)
+      .filter((name) => name.startsWith(namePrefix(this.#repository)))
+      .map((name) => ({ path: join(folder, name), modifiedMs: modifiedMs(join(folder, name)) }))
+      .sort((a, b) => b.modifiedMs - a.modifiedMs);
+    const isCopy = ({ path }: { readonly path: string }): boolean => extname(path) === "";
+    const now = this.#repository.environment.clock.now();
+    const old = [
+      ...files.filter(isCopy).slice(copiesMost),
+      ...files.filter((file) => !isCopy(file) && now - file.modifiedMs > leftoverMs),
+    ];
+    for (const { path } of old) rmSync(path, { force: true });
+  }
+
   async *#reachable(root: Uint8Array): AsyncGenerator<Uint8Array> {
     const { settings } = this.#repository;
     for await (const { nodes } of contentNodes(this, rootEntry(root), settings)) yield* nodes;
@@ -97,6 +123,19 @@ export class LocalNodes implements NodeSource, Disposable {
       for await (const { nodes } of contentNodes(this, entry, settings)) yield* nodes;
     }
   }
+}
+
+function namePrefix(repository: Repository): string {
+  return `last-tree-${repository.writer.writerId}-`;
+}
+
+function nameOf({ hostname, paths }: LocalSource): string {
+  return sha256(utf8Bytes(JSON.stringify([hostname, [...paths].sort()]))).slice(0, 16);
+}
+
+/** What another run deletes meanwhile counts as old. */
+function modifiedMs(path: string): number {
+  return statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0;
 }
 
 function openBefore(repository: Repository, path: string): NodeFile | undefined {

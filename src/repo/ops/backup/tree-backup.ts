@@ -252,8 +252,8 @@ class TreeBuilder {
     image: ImageSource,
     before: DirectoryEntry | undefined,
   ): Promise<EntryContent | undefined> {
-    const { writer, settings, lanes, tally, signal } = this.#context;
-    const { content, fault } = await storeImage(writer, image, settings, {
+    const { writer, storeTree, settings, lanes, tally, signal } = this.#context;
+    const { content, fault } = await storeImage(writer, storeTree, image, settings, {
       segmentsInFlight: Math.max(1, lanes) * segmentsPerLane,
       bases: this.#context.bases,
       parent: before?.content?.kind === "image" ? this.#context.parentImage?.(before) : undefined,
