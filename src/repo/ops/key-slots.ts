@@ -164,6 +164,11 @@ export async function removeKey(repository: Repository, prefix: string): Promise
       hint: "Without a full key nothing can be restored: make another one first (ashlar key add)",
     });
   }
+  if (key.current) {
+    throw new FailedError(`Cannot remove key ${key.id.slice(0, 8)}: it is the one in use`, {
+      hint: "Open the repository with the key that shall stay, and remove this one with it",
+    });
+  }
   const { snapshots } = await listSnapshots(repository);
   const lastSequence = Math.max(
     0,
