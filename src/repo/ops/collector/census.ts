@@ -1,7 +1,7 @@
 /** Writes down what a collector saw, for the next one. */
 import { fromHex } from "../../../bytes.ts";
-import { encodeCensus } from "../../format/index.ts";
-import type { Protocol } from "../protocol.ts";
+import { type Census, encodeCensus } from "../../format/index.ts";
+import type { Named, Protocol } from "../protocol.ts";
 import type { Repository } from "../repository.ts";
 import { putRecord } from "../sealed-records.ts";
 import type { Session } from "../sessions.ts";
@@ -11,7 +11,7 @@ import { clockOf, type ObservedSession, toSeen } from "./sessions-seen.ts";
 export const noSession = "0".repeat(32);
 
 export interface Seen {
-  readonly own: Session | undefined;
+  readonly collector: Session | undefined;
   /** Older than `sessions` (R5). */
   readonly listing: ReadonlyMap<string, number>;
   readonly sessions: readonly ObservedSession[];
@@ -19,24 +19,39 @@ export interface Seen {
   readonly marksSeen: readonly string[];
 }
 
-/** Drops older ones of the same clock, but for the last: a session may have begun between the two. */
+/** Drops older ones of the same clock that say nothing more. */
 export async function putCensus(
   repository: Repository,
   { censuses }: Protocol,
-  { own, listing, sessions, marksSeen }: Seen,
+  { collector, listing, sessions, marksSeen }: Seen,
 ): Promise<void> {
   const clock = clockOf(repository);
   const census = {
     time: new Date(repository.environment.clock.now()).toISOString(),
     clock,
-    session: own?.id ?? noSession,
+    session: collector?.id ?? noSession,
     dataListing: fromHex([...listing.keys()].sort().join("")),
     sessionsSeen: sessions.map(toSeen),
     marksSeen,
   };
   await putRecord(repository, "census", encodeCensus(census));
-  const older = censuses
-    .filter((other) => other.clock === clock)
-    .sort((a, b) => Date.parse(b.time) - Date.parse(a.time));
-  for (const { name } of older.slice(1)) await repository.storage.delete("index", name);
+  const own = censuses.filter((other) => other.clock === clock);
+  const kept = stillTelling(own, marksSeen);
+  for (const { name } of own) if (!kept.has(name)) await repository.storage.delete("index", name);
+}
+
+/**
+ * Names of the newest, which is older than a session that may just have begun (R5), and of the first
+ * that saw each mark, which tells who has read it.
+ */
+function stillTelling(censuses: readonly Named<Census>[], marks: readonly string[]): Set<string> {
+  const oldestFirst = [...censuses].sort((a, b) => Date.parse(a.time) - Date.parse(b.time));
+  const kept = new Set<string>();
+  const newest = oldestFirst.at(-1);
+  if (newest !== undefined) kept.add(newest.name);
+  for (const mark of marks) {
+    const first = oldestFirst.find(({ marksSeen }) => marksSeen?.includes(mark) === true);
+    if (first !== undefined) kept.add(first.name);
+  }
+  return kept;
 }

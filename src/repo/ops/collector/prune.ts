@@ -7,7 +7,7 @@ import { LocalStorage } from "../../../storage/index.ts";
 import { IndexWriter } from "../../blob-index/index.ts";
 import { BlobReader } from "../../blobs/index.ts";
 import { encodeMark, type Mark } from "../../format/index.ts";
-import { listedPacks, openFullIndex } from "../check/open-index.ts";
+import { openFullIndex } from "../check/open-index.ts";
 import { hiddenPacks, type Named } from "../protocol.ts";
 import { startExclusively } from "../repair/exclusive.ts";
 import type { Repository } from "../repository.ts";
@@ -104,7 +104,8 @@ class PruneRun implements AsyncDisposable {
     const index = await openFullIndex(repository, signal);
     try {
       await index.ensureIntact();
-      await index.restrictToListed(listedPacks(view.listing));
+      // Listed again: snapshots may have come, with packs, since the list that says what may be marked.
+      await index.restrictToListed(repository.storage.list("data", { signal }));
       const { storage, keys, fullKeys, id: repoId, writer, environment } = repository;
       const reader = await BlobReader.open({
         ...{ storage, keys: fullKeys, repoId, index, signal },
@@ -282,7 +283,7 @@ class PruneRun implements AsyncDisposable {
     const seen = new Map([...sessions, ...after].map((one) => [one.session, one]));
     const open = [...protocol.marks.filter((mark) => !swept.includes(mark)), ...this.#marks];
     await putCensus(this.#repository, protocol, {
-      own: this.#session,
+      collector: this.#session,
       listing,
       sessions: [...seen.values()],
       marksSeen: open.map(({ name }) => name),

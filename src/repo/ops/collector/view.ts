@@ -42,7 +42,7 @@ export async function lookAround(
   if (options.graceMs === 0 && alive.length > 0) {
     // So that the next run can tell whether they have moved since.
     if (options.dryRun !== true)
-      await putCensus(repository, before, { own, listing, sessions, marksSeen: [] });
+      await putCensus(repository, before, { collector: own, listing, sessions, marksSeen: [] });
     throw new RepositoryBusyError(
       `Cannot prune without a grace: ${alive.length === 1 ? "a session lives" : `${alive.length} sessions live`} on ${hostsOf(alive).join(", ")}`,
       {

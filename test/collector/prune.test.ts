@@ -1,0 +1,221 @@
+/** Prune: what is garbage goes, nothing else ever does. */
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { CorruptionError, RepositoryBusyError } from "../../src/errors.ts";
+import { Session } from "../../src/repo/ops/sessions.ts";
+import { FullStorage } from "../support/storage-faults.ts";
+import { atOnce, daily, day, disk, hour, patched, PruneLab, touched } from "./prune-lab.ts";
+
+let lab: PruneLab;
+beforeEach(async () => {
+  lab = await PruneLab.create();
+});
+afterEach(async () => {
+  await lab[Symbol.asyncDispose]();
+});
+
+describe("prune", () => {
+  test("marks what no snapshot needs, and frees it when the grace is over", async () => {
+    const old = await lab.backup(disk("old"));
+    await lab.backup(disk("new"));
+    const before = await lab.storedBytes();
+    await lab.forget([old]);
+
+    const first = await lab.prune();
+    expect(first.bytesFreed).toBe(0);
+    expect(first.bytesMarked).toBeGreaterThan(64 * 4096);
+    expect(first.freeFromMs).toBe(lab.nowMs + day);
+    expect(await lab.storedBytes()).toBeGreaterThanOrEqual(before);
+
+    lab.nowMs += day - 1;
+    const early = await lab.prune();
+    expect(early.bytesFreed).toBe(0);
+    expect(early.waiting.map(({ bytes }) => bytes)).toEqual([first.bytesMarked]);
+
+    lab.nowMs += 1;
+    const due = await lab.prune();
+    expect(due.bytesFreed).toBe(first.bytesMarked);
+    expect(await lab.storedBytes()).toBeLessThan(before - 64 * 4096);
+    await lab.expectSound();
+  });
+
+  test("leaves nothing behind but what is needed, and what it must remember", async () => {
+    const old = await lab.backup(disk("old"));
+    await lab.backup(disk("new"));
+    await lab.forget([old]);
+    await lab.prune();
+    lab.nowMs += day;
+    await lab.prune();
+    const last = await lab.prune();
+    expect([last.bytesFreed, last.bytesMarked, last.waiting.length]).toEqual([0, 0, 0]);
+    expect((await lab.names("locks")).length).toBeLessThanOrEqual(1);
+    expect((await lab.names("index")).length).toBeLessThanOrEqual(6);
+  });
+
+  test("a dry run writes nothing and says what the next run does", async () => {
+    const old = await lab.backup(disk("old"));
+    await lab.backup(disk("new"));
+    await lab.forget([old]);
+    const kinds = ["data", "index", "snapshots", "locks", "keys"] as const;
+    const before = await Promise.all(kinds.map((kind) => lab.names(kind)));
+    const dry = await lab.prune({ ...daily, dryRun: true });
+    expect(await Promise.all(kinds.map((kind) => lab.names(kind)))).toEqual(before);
+    const real = await lab.prune();
+    expect([dry.bytesFreed, dry.bytesMarked]).toEqual([real.bytesFreed, real.bytesMarked]);
+  });
+
+  test("--max-unused bounds what stays, --max-repack what is copied", async () => {
+    // One pack holds both the part that stays and the part that goes.
+    const first = disk("first");
+    const old = await lab.backup(first);
+    await lab.backup(patched(first, 0, disk("patch", 40)));
+    await lab.forget([old]);
+
+    const lazy = { ...atOnce, maxUnused: { kind: "unlimited" } as const };
+    const left = await lab.prune(lazy);
+    expect(left.bytesRepacked).toBe(0);
+    expect(left.bytesUnusedLeft).toBeGreaterThan(10 * 4096);
+
+    const bounded = await lab.prune({ ...atOnce, maxRepackBytes: 1000 });
+    expect(bounded.bytesRepacked).toBeLessThanOrEqual(1000);
+
+    const before = await lab.storedBytes();
+    const all = await lab.prune(atOnce);
+    expect(all.bytesRepacked).toBeGreaterThan(10 * 4096);
+    expect(all.bytesUnusedLeft).toBe(0);
+    expect(await lab.storedBytes()).toBeLessThan(before - 10 * 4096);
+    await lab.expectSound();
+  });
+
+  test("a base stays while a delta needs it, though no snapshot names it any more (R1)", async () => {
+    const bytes = disk("disk");
+    const old = await lab.backup(bytes);
+    let next = bytes;
+    for (let block = 0; block < 64; block += 2) next = touched(next, block);
+    await lab.backup(next);
+    await lab.forget([old]);
+    await lab.prune(atOnce);
+    await lab.expectSound();
+  });
+
+  test("what a mark names is stored anew, and goes all the same", async () => {
+    const bytes = disk("disk");
+    const old = await lab.backup(bytes);
+    await lab.forget([old]);
+    const marking = await lab.prune();
+    expect(marking.packsMarked).toBeGreaterThan(0);
+    await lab.backup(bytes);
+    lab.nowMs += day;
+    const sweeping = await lab.prune();
+    expect(sweeping.bytesFreed).toBe(marking.bytesMarked);
+    await lab.expectSound();
+  });
+
+  test("what killed runs left is garbage, too", async () => {
+    await lab.backup(disk("kept"));
+    await lab.storage.put("data", "ab".repeat(32), [new Uint8Array(5000)]);
+    const summary = await lab.prune(atOnce);
+    expect(summary.bytesFreed).toBe(5000);
+    await lab.expectSound();
+  });
+
+  test("refuses while what a snapshot needs is not known, or is nowhere", async () => {
+    await lab.backup(disk("one"));
+    const old = await lab.backup(disk("two"), "other");
+    await lab.forget([old]);
+    const packs = await lab.names("data");
+    const [snapshot] = await lab.names("snapshots");
+    const bytes = (await lab.storage.get("snapshots", snapshot!))!;
+    await lab.storage.delete("snapshots", snapshot!);
+    await lab.storage.put("snapshots", snapshot!, [bytes.slice(0, -1)]);
+    await expect(lab.prune(atOnce)).rejects.toBeInstanceOf(CorruptionError);
+    expect(await lab.names("data")).toEqual(packs);
+
+    await lab.storage.delete("snapshots", snapshot!);
+    await lab.storage.put("snapshots", snapshot!, [bytes]);
+    await lab.storage.delete("data", packs[0]!);
+    await lab.storage.delete("data", packs[1]!);
+    await expect(lab.prune(atOnce)).rejects.toBeInstanceOf(CorruptionError);
+    expect(await lab.names("data")).toEqual(packs.slice(2));
+  });
+
+  test("on a full disk it frees before it writes", async () => {
+    const old = await lab.backup(disk("old"));
+    const bytes = disk("new");
+    await lab.backup(bytes);
+    await lab.backup(patched(bytes, 0, disk("patch", 40)));
+    await lab.forget([old]);
+    const before = await lab.storedBytes();
+    // Room for the shortest mark, as the snapshot's own block leaves behind.
+    await lab.prune(atOnce, new FullStorage(lab.storage, 4096));
+    expect(await lab.storedBytes()).toBeLessThan(before - 60 * 4096);
+    await lab.expectSound();
+  });
+});
+
+describe("prune beside others", () => {
+  test("a second one gives way", async () => {
+    await lab.backup(disk("disk"));
+    await using first = await lab.open("elsewhere");
+    const session = await Session.start(first, "collector");
+    await expect(lab.prune()).rejects.toBeInstanceOf(RepositoryBusyError);
+    await session.end();
+    await lab.prune();
+  });
+
+  test.each(["writer", "reader"] as const)("--grace 0 gives way to any %s", async (kind) => {
+    const old = await lab.backup(disk("disk"));
+    await lab.forget([old]);
+    await using other = await lab.open("elsewhere");
+    const session = await Session.start(other, kind);
+    await expect(lab.prune(atOnce)).rejects.toThrow(/elsewhere/);
+    await session.end();
+    expect((await lab.prune(atOnce)).bytesFreed).toBeGreaterThan(0);
+  });
+
+  test("a run that was killed elsewhere does not stop --grace 0 for ever", async () => {
+    const old = await lab.backup(disk("disk"));
+    await lab.forget([old]);
+    await using other = await lab.open("elsewhere");
+    await Session.start(other, "writer");
+    await expect(lab.prune(atOnce)).rejects.toBeInstanceOf(RepositoryBusyError);
+    lab.nowMs += hour;
+    expect((await lab.prune(atOnce)).bytesFreed).toBeGreaterThan(0);
+  });
+
+  test("nothing is swept while a session lives that began before the mark; later ones do not matter", async () => {
+    const old = await lab.backup(disk("disk"));
+    await lab.prune(); // A census older than the session, so that packs can be marked at all (R5).
+    await using early = await lab.open("early");
+    const writer = await Session.start(early, "writer");
+    await lab.forget([old]);
+    const marking = await lab.prune();
+    expect(marking.packsMarked).toBeGreaterThan(0);
+
+    // The early one is at work all day, and another begins.
+    for (const until = lab.nowMs + day; lab.nowMs < until; lab.nowMs += hour / 6)
+      await writer.refreshBeforeCommit();
+    await using late = await lab.open("late");
+    const lateWriter = await Session.start(late, "writer");
+    const blocked = await lab.prune();
+    expect(blocked.bytesFreed).toBe(0);
+    expect(blocked.waiting[0]?.hosts).toEqual(["early"]);
+
+    await writer.end();
+    const free = await lab.prune();
+    expect(free.waiting).toEqual([]);
+    expect(free.bytesFreed).toBe(marking.bytesMarked);
+    await lateWriter.end();
+  });
+
+  test("packs of a session that is older than any census are not taken for garbage (R5)", async () => {
+    await lab.backup(disk("disk"));
+    await using other = await lab.open("elsewhere");
+    const session = await Session.start(other, "writer");
+    await lab.storage.put("data", "ab".repeat(32), [new Uint8Array(5000)]); // Its index comes later.
+    const summary = await lab.prune();
+    expect(summary.packsMarked).toBe(0);
+    expect(summary.blockedBy).toEqual(["elsewhere"]);
+    await session.end();
+    expect((await lab.prune()).bytesMarked).toBe(5000);
+  });
+});
