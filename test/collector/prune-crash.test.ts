@@ -17,8 +17,9 @@ test.each([
   { name: "at once", options: atOnce, torn: false },
   { name: "at once, the last call done and not heard of", options: atOnce, torn: true },
 ])("prune, $name", { timeout: 120_000 }, async ({ options, torn }) => {
-  const { lab, old } = await nights();
-  await using _lab = lab;
+  const made = await nights();
+  await using lab = made.lab;
+  const { old } = made;
   const begin = lab.storage;
   const committed = new Map(lab.committed);
   const start = lab.nowMs;
