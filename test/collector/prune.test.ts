@@ -1,7 +1,9 @@
 /** Prune: what is garbage goes, nothing else ever does. */
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { CorruptionError, RepositoryBusyError } from "../../src/errors.ts";
+import { readableSnapshots } from "../../src/repo/ops/index.ts";
 import { Session } from "../../src/repo/ops/sessions.ts";
+import { putSnapshot } from "../../src/repo/ops/snapshots.ts";
 import { FullStorage } from "../support/storage-faults.ts";
 import { atOnce, daily, day, disk, hour, patched, PruneLab, touched } from "./prune-lab.ts";
 
@@ -103,7 +105,9 @@ describe("prune", () => {
     await lab.forget([old]);
     const marking = await lab.prune();
     expect(marking.packsMarked).toBeGreaterThan(0);
+    const before = await lab.storedBytes();
     await lab.backup(bytes);
+    expect(await lab.storedBytes()).toBeGreaterThan(before + 32 * 4096);
     lab.nowMs += day;
     const sweeping = await lab.prune();
     expect(sweeping.bytesFreed).toBe(marking.bytesMarked);
@@ -217,5 +221,25 @@ describe("prune beside others", () => {
     expect(summary.blockedBy).toEqual(["elsewhere"]);
     await session.end();
     expect((await lab.prune()).bytesMarked).toBe(5000);
+  });
+
+  test("a run that was taken for dead cannot commit any more; what it committed before counts (R6)", async () => {
+    const bytes = disk("disk");
+    const known = await lab.backup(bytes);
+    await using sleepy = await lab.open("sleepy");
+    const session = await Session.start(sleepy, "writer");
+    const [model] = await readableSnapshots(sleepy);
+    const early = await putSnapshot(sleepy, { ...model!, session: session.id, sequence: 2 });
+    await lab.prune();
+    lab.nowMs += hour;
+    await lab.prune();
+
+    const late = await putSnapshot(sleepy, { ...model!, session: session.id, sequence: 3 });
+    const ids = (await readableSnapshots(await lab.open())).map(({ id }) => id);
+    expect(ids).toContain(known);
+    expect(ids).toContain(early);
+    expect(ids).not.toContain(late);
+    await lab.prune();
+    expect(await lab.names("snapshots")).toEqual([known, early].sort());
   });
 });
