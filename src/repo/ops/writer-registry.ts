@@ -24,11 +24,15 @@ export interface KnownCard extends Card {
   readonly objectName: string;
 }
 
+interface KnownAmendment extends Amendment {
+  readonly objectName: string;
+}
+
 export class WriterRegistry {
   readonly #keys: BackupKeys;
   readonly #repoId: Uint8Array;
   readonly #cards = new Map<string, KnownCard>();
-  readonly #amendments: Amendment[] = [];
+  readonly #amendments: KnownAmendment[] = [];
   readonly #damaged: { readonly name: string; readonly error: Error }[] = [];
 
   private constructor(keys: BackupKeys, repoId: Uint8Array) {
@@ -46,7 +50,10 @@ export class WriterRegistry {
       const stored = await storage.get("keys", name);
       if (stored !== undefined) registry.#takeIfSound(name, stored);
     }
-    registry.#amendments.sort((a, b) => a.number - b.number);
+    // Two hosts may have taken the same number: then both hold, in an order that all agree on.
+    registry.#amendments.sort(
+      (a, b) => a.number - b.number || (a.objectName < b.objectName ? -1 : 1),
+    );
     return registry;
   }
 
@@ -107,7 +114,7 @@ export class WriterRegistry {
       const key = openingKey(kind, this.#keys);
       if (!objectIsKind(kind, prefix, key, context)) continue;
       const { body } = this.verify(kind, openObject(kind, stored, key, context));
-      if (kind === "amendment") this.#amendments.push(decodeAmendment(body));
+      if (kind === "amendment") this.#amendments.push({ ...decodeAmendment(body), objectName: name });
       else {
         const card = decodeCard(body);
         this.#cards.set(card.writer, { ...card, objectName: name });
