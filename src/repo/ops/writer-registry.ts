@@ -114,7 +114,8 @@ export class WriterRegistry {
       const key = openingKey(kind, this.#keys);
       if (!objectIsKind(kind, prefix, key, context)) continue;
       const { body } = this.verify(kind, openObject(kind, stored, key, context));
-      if (kind === "amendment") this.#amendments.push({ ...decodeAmendment(body), objectName: name });
+      if (kind === "amendment")
+        this.#amendments.push({ ...decodeAmendment(body), objectName: name });
       else {
         const card = decodeCard(body);
         this.#cards.set(card.writer, { ...card, objectName: name });
