@@ -26,7 +26,21 @@ export {
   type PolicyDecision,
   type SnapshotGroup,
 } from "./forget-policy.ts";
-export { backup } from "./backup/backup.ts";
+export {
+  backup,
+  check,
+  diffSnapshots,
+  dump,
+  findEntries,
+  forget,
+  listEntries,
+  prune,
+  repairIndex,
+  repairSnapshots,
+  restore,
+  stats,
+  tag,
+} from "./operations.ts";
 export type {
   BackupHooks,
   BackupOptions,
@@ -34,26 +48,18 @@ export type {
   BackupSummary,
   StreamInput,
 } from "./backup/options.ts";
-export { restore } from "./restore/restore.ts";
 export type {
   RestoreHooks,
   RestoreOptions,
   RestoreProgress,
   RestoreSummary,
 } from "./restore/options.ts";
-export {
-  listEntries,
-  type ContentKind,
-  type ListedEntry,
-  type ListOptions,
-} from "./list-entries.ts";
-export { type FindOptions, findEntries } from "./find.ts";
-export { dump } from "./dump.ts";
-export { type Change, type ChangeKind, type DiffOptions, diffSnapshots } from "./diff/diff.ts";
+export type { ContentKind, ListedEntry, ListOptions } from "./list-entries.ts";
+export type { FindOptions } from "./find.ts";
+export type { Change, ChangeKind, DiffOptions } from "./diff/diff.ts";
 export type { ChangedRange } from "./diff/image-ranges.ts";
 export { inspectBlob, inspectConfig, inspectIndex, inspectTree } from "./inspect.ts";
 export type { TreeEntry } from "./tree-reader.ts";
-export { check } from "./check/check.ts";
 export { parseReadSubset, type ReadSubset } from "./check/read-plan.ts";
 export type {
   CheckFault,
@@ -65,21 +71,14 @@ export type {
   HurtPath,
   HurtSnapshot,
 } from "./check/options.ts";
-export {
-  type RepairHooks,
-  repairIndex,
-  type RepairIndexOptions,
-  type RepairIndexSummary,
-} from "./repair/repair-index.ts";
-export {
-  type RepairedSnapshot,
-  repairSnapshots,
-  type RepairSnapshotsOptions,
-  type RepairSnapshotsSummary,
+export type { RepairHooks, RepairIndexOptions, RepairIndexSummary } from "./repair/repair-index.ts";
+export type {
+  RepairedSnapshot,
+  RepairSnapshotsOptions,
+  RepairSnapshotsSummary,
 } from "./repair/repair-snapshots.ts";
-export { type RepositoryStats, stats, type StatsOptions, type StatsReport } from "./stats.ts";
-export { forget, type ForgetGroup, type ForgetOptions, type ForgetResult } from "./forget.ts";
-export { tag, type TagOptions, type TagResult } from "./tag.ts";
-export { prune } from "./collector/prune.ts";
+export type { RepositoryStats, StatsOptions, StatsReport } from "./stats.ts";
+export type { ForgetGroup, ForgetOptions, ForgetResult } from "./forget.ts";
+export type { TagOptions, TagResult } from "./tag.ts";
 export type { PruneHooks, PruneOptions, PruneSummary, WaitingMark } from "./collector/options.ts";
 export { parseUnusedLimit, type UnusedLimit } from "./collector/mark-plan.ts";

@@ -14,12 +14,11 @@ import {
   wipe,
   type WriterKeys,
 } from "../../crypto/index.ts";
-import { defaultImageCutParams, defaultStreamCutParams } from "../../chunker/index.ts";
 import { fromHex, toHex } from "../../bytes.ts";
 import { CorruptionError, RepositoryExistsError, RepositoryNotFoundError } from "../../errors.ts";
 import { configName, type Storage } from "../../storage/index.ts";
-import { BlobIndex } from "../blob-index/index.ts";
-import { BlobReader } from "../blobs/index.ts";
+import type { BlobIndex } from "../blob-index/index.ts";
+import type { BlobReader } from "../blobs/index.ts";
 import {
   amendSettings,
   type Config,
@@ -81,7 +80,7 @@ export class Repository implements AsyncDisposable {
     const id = random.bytes(16);
     const settings = sealObject(
       "settings",
-      encodeSettings(defaultSettings(environment)),
+      encodeSettings(await defaultSettings(environment)),
       sealingKey("settings", keys),
       {
         repoId: id,
@@ -198,6 +197,7 @@ export class Repository implements AsyncDisposable {
 
   async #openIndex(): Promise<BlobIndex> {
     const registry = await this.writerRegistry();
+    const { BlobIndex } = await import("../blob-index/index.ts");
     const index = await BlobIndex.open({
       storage: this.storage,
       keys: this.keys,
@@ -214,6 +214,7 @@ export class Repository implements AsyncDisposable {
   }
 
   async #openReader(): Promise<BlobReader> {
+    const { BlobReader } = await import("../blobs/index.ts");
     return BlobReader.open({
       storage: this.storage,
       keys: this.fullKeys,
@@ -224,7 +225,8 @@ export class Repository implements AsyncDisposable {
   }
 }
 
-function defaultSettings(environment: Environment): Settings {
+async function defaultSettings(environment: Environment): Promise<Settings> {
+  const { defaultImageCutParams, defaultStreamCutParams } = await import("../../chunker/index.ts");
   return {
     chunker: {
       image: { algorithm: "nh-siphash-v1", ...defaultImageCutParams },
