@@ -5,7 +5,7 @@
 import { expect, test } from "vitest";
 import type { PruneOptions } from "../../src/repo/ops/index.ts";
 import { atOnce, day, disk, hour, patched, PruneLab, touched } from "./prune-lab.ts";
-import { JitteringStorage, seededNumbers } from "./jittering-storage.ts";
+import { JitteringStorage, seededNumbers } from "./mixing-storage.ts";
 
 const seeds = Number(process.env["ASHLAR_SEEDS"] ?? 40);
 const firstSeed = Number(process.env["ASHLAR_SEED"] ?? 1);

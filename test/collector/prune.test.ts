@@ -5,6 +5,7 @@ import { readableSnapshots } from "../../src/repo/ops/index.ts";
 import { Session } from "../../src/repo/ops/sessions.ts";
 import { putSnapshot } from "../../src/repo/ops/snapshots.ts";
 import { FullStorage } from "../support/storage-faults.ts";
+import { InterruptedStorage } from "./mixing-storage.ts";
 import { atOnce, daily, day, disk, hour, patched, PruneLab, touched } from "./prune-lab.ts";
 
 let lab: PruneLab;
@@ -124,8 +125,8 @@ describe("prune", () => {
 
   test("refuses while what a snapshot needs is not known, or is nowhere", async () => {
     await lab.backup(disk("one"));
-    const old = await lab.backup(disk("two"), "other");
-    await lab.forget([old]);
+    await lab.backup(disk("two"), "other");
+    await lab.storage.put("data", "ab".repeat(32), [new Uint8Array(5000)]); // Garbage, to be left.
     const packs = await lab.names("data");
     const [snapshot] = await lab.names("snapshots");
     const bytes = (await lab.storage.get("snapshots", snapshot!))!;
@@ -136,10 +137,10 @@ describe("prune", () => {
 
     await lab.storage.delete("snapshots", snapshot!);
     await lab.storage.put("snapshots", snapshot!, [bytes]);
-    await lab.storage.delete("data", packs[0]!);
-    await lab.storage.delete("data", packs[1]!);
+    const needed = packs.find((name) => name !== "ab".repeat(32));
+    await lab.storage.delete("data", needed!);
     await expect(lab.prune(atOnce)).rejects.toBeInstanceOf(CorruptionError);
-    expect(await lab.names("data")).toEqual(packs.slice(2));
+    expect(await lab.names("data")).toEqual(packs.filter((name) => name !== needed));
   });
 
   test("on a full disk it frees before it writes", async () => {
@@ -241,5 +242,39 @@ describe("prune beside others", () => {
     expect(ids).not.toContain(late);
     await lab.prune();
     expect(await lab.names("snapshots")).toEqual([known, early].sort());
+  });
+
+  test("what a run took up before it was marked is copied before the sweep (R3)", async () => {
+    const bytes = disk("disk");
+    const old = await lab.backup(bytes);
+    await lab.prune();
+    const marked = { bytes: 0 };
+    const storage = new InterruptedStorage(lab.storage, "snapshots", async () => {
+      await lab.forget([old]);
+      marked.bytes = (await lab.prune()).bytesMarked;
+    });
+    await lab.backup(bytes, "other", storage);
+    expect(marked.bytes).toBeGreaterThan(64 * 4096);
+    await lab.expectAllRestore();
+    lab.nowMs += day;
+    const sweeping = await lab.prune();
+    expect(sweeping.bytesFreed).toBe(marked.bytes);
+    await lab.expectSound();
+  });
+
+  test("without a grace, too: who began since it looked makes it wait", async () => {
+    const bytes = disk("disk");
+    const old = await lab.backup(bytes);
+    await lab.forget([old]);
+    let session: Session | undefined;
+    await using other = await lab.open("newcomer");
+    const storage = new InterruptedStorage(lab.storage, "index", async () => {
+      session = await Session.start(other, "writer");
+    });
+    const summary = await lab.prune(atOnce, storage);
+    expect(summary.bytesFreed).toBe(0);
+    expect(summary.waiting[0]?.hosts).toEqual(["newcomer"]);
+    await session!.end();
+    expect((await lab.prune(atOnce)).bytesFreed).toBe(summary.bytesMarked);
   });
 });

@@ -1,4 +1,4 @@
-/** Storage whose calls take turns in an order that follows from a seed. */
+/** Storage that mixes the calls of several runs: in an order that follows from a seed, or at one point. */
 import type { ByteRange, ObjectInfo, ObjectKind, StorageCall } from "../../src/storage/index.ts";
 import { ForwardingStorage } from "../support/storage-forwarding.ts";
 import type { Storage } from "../../src/storage/index.ts";
@@ -57,6 +57,32 @@ export class JitteringStorage extends ForwardingStorage {
   async #wait(): Promise<void> {
     for (let turns = this.#below(turnsMost); turns > 0; turns--)
       await new Promise((resolve) => setImmediate(resolve));
+  }
+}
+
+/** Lets something else happen just before the first object of a kind is put. */
+export class InterruptedStorage extends ForwardingStorage {
+  readonly #kind: ObjectKind;
+  #event: (() => Promise<void>) | undefined;
+
+  constructor(inner: Storage, kind: ObjectKind, event: () => Promise<void>) {
+    super(inner);
+    this.#kind = kind;
+    this.#event = event;
+  }
+
+  override async put(
+    kind: ObjectKind,
+    name: string,
+    parts: readonly Uint8Array[],
+    call?: StorageCall,
+  ): Promise<"created" | "exists"> {
+    const event = this.#event;
+    if (kind === this.#kind && event !== undefined) {
+      this.#event = undefined;
+      await event();
+    }
+    return super.put(kind, name, parts, call);
   }
 }
 
