@@ -38,6 +38,7 @@ if (given !== undefined && !existsSync(given)) {
 
 install();
 build();
+await needZstd();
 const { changeDisk, makeDisk } = await import("./sample-disk.mjs");
 const place = mkdtempSync(join(tmpdir(), "ashlar-quickstart-"));
 process.env.ASHLAR_REPO = join(place, "repo");
@@ -108,6 +109,15 @@ function build() {
   if (existsSync(program) && statSync(program).mtimeMs >= newest) return;
   say("Building (once)");
   inRoot("npm", "run", "--silent", "build");
+}
+
+/** npm goes on without optional packages that it cannot build. */
+async function needZstd() {
+  const { openBuiltIn, openNative } = await import("../dist/repo/blobs/zstd.js");
+  if ((openNative(undefined) ?? openBuiltIn(undefined)) !== undefined) return;
+  console.error("zstd-napi was not built, and this Node has no zstd of its own. Use Node 24, or:");
+  console.error("  apt-get install python3 make g++ && npm rebuild zstd-napi");
+  process.exit(1);
 }
 
 function newestMs(path) {
