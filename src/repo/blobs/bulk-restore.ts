@@ -67,8 +67,8 @@ export interface BulkRestoreContext {
 }
 
 /** A window is planned as a whole: packs that lie in it are read once. */
-const windowBlobsMost = 32_768;
-const windowBytesMost = 2 * 1024 ** 3;
+const windowBlobsMost = 8192;
+const windowBytesMost = 512 * 1024 ** 2;
 /** Buffers beyond one a lane: being filled from storage while lanes work. */
 const jobsAhead = 3;
 const readsInFlight = 16;

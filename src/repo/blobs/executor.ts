@@ -66,7 +66,7 @@ export function inlineExecutor<In, Out>(
 }
 
 /** Sealing makes native buffers that only a collection frees: small generations keep them few. */
-const resourceLimits = { maxYoungGenerationSizeMb: 4 };
+const resourceLimits = { maxYoungGenerationSizeMb: 1 };
 
 /** Which program a thread runs. */
 export interface ThreadEntry {

@@ -132,6 +132,8 @@ export function* planDeltaJobs(
   closures: Iterable<readonly PlannedBlob[]>,
   limits: PlanLimits = planLimits,
 ): Generator<PlannedJob> {
+  // A job's bases are held in the plain, so that it gets half of the sealed bytes of others.
+  const sealedBytesMost = limits.jobBytes / 2;
   // Nothing is read beside what is needed, so that the sum of sealed bytes is the job's memory.
   const exact: PlanLimits = { ...limits, gapBytes: 0, rangesPerJob: Number.MAX_SAFE_INTEGER };
   const headerless = (): boolean => false;
@@ -139,7 +141,7 @@ export function* planDeltaJobs(
   let bytes = 0;
   for (const closure of closures) {
     const more = closure.reduce((sum, blob) => sum + blob.sealedLength, 0);
-    if (bytes + more > limits.jobBytes && group.length > 0) {
+    if (bytes + more > sealedBytesMost && group.length > 0) {
       yield* planJobs(sortAndMerge(group), headerless, exact);
       group = [];
       bytes = 0;
