@@ -115,6 +115,18 @@ describe("prune", () => {
     await lab.expectSound();
   });
 
+  test("what nights leave behind for likeness is gathered, and still finds it", async () => {
+    for (let night = 0; night < 12; night++) await lab.backup(disk(`night ${night}`, 32));
+    const before = (await lab.names("index")).length;
+    await lab.prune();
+    expect((await lab.names("index")).length).toBeLessThan(before - 8);
+    const stored = await lab.storedBytes();
+    // Another host, whose parent says nothing: only likeness finds what this is made of.
+    await lab.backup(touched(disk("night 3", 32), 9), "sibling");
+    expect(await lab.storedBytes()).toBeLessThan(stored + 24 * 4096);
+    await lab.expectSound();
+  });
+
   test("what killed runs left is garbage, too", async () => {
     await lab.backup(disk("kept"));
     await lab.storage.put("data", "ab".repeat(32), [new Uint8Array(5000)]);

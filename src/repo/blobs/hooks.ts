@@ -4,22 +4,13 @@
  * Hooks are objects in index/, one for some thousand chunks, read when the first chunk without a useful
  * parent asks, the newest first and within a bound. What this run stores is added to them.
  */
-import { createHash } from "node:crypto";
-import { toHex } from "../../bytes.ts";
-import { CorruptionError } from "../../errors.ts";
-import { openObject, sealObject, type FullKeys, type Random } from "../../crypto/index.ts";
-import type { Storage } from "../../storage/index.ts";
-import { decodeHooks, encodeHooks, hookCountMax, type HookList } from "../format/index.ts";
+import { hookCountMax, type HookList } from "../format/index.ts";
+import { getHooks, putHooks, type HookObjectContext } from "./hook-objects.ts";
 import { HookTable } from "./hook-table.ts";
 
-export interface HooksOptions {
-  readonly storage: Storage;
-  readonly keys: FullKeys;
-  readonly repoId: Uint8Array;
-  readonly random: Random;
+export interface HooksOptions extends HookObjectContext {
   /** Names and sizes of the hook objects there are. */
   readonly objects: () => readonly { readonly name: string; readonly size: number }[];
-  readonly signal?: AbortSignal | undefined;
 }
 
 /** 32 MiB of table, about 1.2 million hooks: one in 4 blocks of 20 GiB of different data, one in 8 of 40. */
@@ -90,54 +81,25 @@ export class Hooks {
     for (let from = 0; from < values.length; from += 2 * hookCountMax) {
       const some = (all: readonly number[]): Uint32Array =>
         Uint32Array.from(all.slice(from, from + 2 * hookCountMax));
-      await this.#put({ values: some(values), prefixes: some(prefixes) });
+      await putHooks(this.#options, { values: some(values), prefixes: some(prefixes) });
     }
-  }
-
-  async #put(list: HookList): Promise<void> {
-    const { storage, keys, repoId, random, signal } = this.#options;
-    const stored = sealObject(
-      "hooks",
-      encodeHooks(list),
-      { algorithm: "box", publicKey: keys.treeBoxPublic },
-      {
-        repoId,
-        generation: keys.generation,
-        random,
-      },
-    );
-    const name = toHex(createHash("sha256").update(stored).digest());
-    await storage.put("index", name, [stored], { signal });
   }
 
   /** The largest first: they stand for the most data. What cannot be opened proposes nothing. */
   async #load(): Promise<void> {
-    const { storage, signal } = this.#options;
     const objects = [...this.#options.objects()].sort((a, b) => b.size - a.size);
     let bytes = 0;
     for (const { name, size } of objects) {
       if (bytes + size > readBytesMost) break;
       bytes += size;
-      const stored = await storage.get("index", name, undefined, { signal });
-      if (stored !== undefined) this.#take(stored);
+      const list = await getHooks(this.#options, name);
+      if (list !== undefined) this.#take(list);
     }
   }
 
-  #take(stored: Uint8Array): void {
-    const { keys, repoId } = this.#options;
-    const key = {
-      algorithm: "box",
-      publicKey: keys.treeBoxPublic,
-      secretKey: keys.treeBoxSecret,
-    } as const;
-    try {
-      const { values, prefixes } = decodeHooks(openObject("hooks", stored, key, { repoId }));
-      for (let at = 0; at < values.length; at += 2) {
-        this.#table.add(values[at]!, values[at + 1]!, prefixes[at]!, prefixes[at + 1]!);
-      }
-    } catch (error) {
-      if (!(error instanceof CorruptionError)) throw error;
-    }
+  #take({ values, prefixes }: HookList): void {
+    for (let at = 0; at < values.length; at += 2)
+      this.#table.add(values[at]!, values[at + 1]!, prefixes[at]!, prefixes[at + 1]!);
   }
 }
 

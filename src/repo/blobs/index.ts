@@ -17,6 +17,7 @@ export {
 } from "./blob-writer.ts";
 export type { KnownBase } from "./choose-form.ts";
 export { Hooks } from "./hooks.ts";
+export { getHooks, type HookObjectContext, putHooks } from "./hook-objects.ts";
 export { DeltaBases } from "./delta-bases.ts";
 export type { CutSource, ReadFault } from "./lane-messages.ts";
 export type { ChunkList, StoredStream } from "./store-stream.ts";

@@ -21,6 +21,7 @@ import type { PruneHooks, PruneOptions, PruneSummary, WaitingMark } from "./opti
 import { hostsOf, type ObservedSession } from "./sessions-seen.ts";
 import { isDiskFull, sweep, type SweepContext } from "./sweep.ts";
 import { blocksSweeps, markablePacks, planSweeps, type SweepDecision } from "./sweep-plan.ts";
+import { tidyHooks } from "./tidy-hooks.ts";
 import { lookAround, sessionsOfOthers, type View } from "./view.ts";
 
 /**
@@ -293,6 +294,9 @@ class PruneRun implements AsyncDisposable {
       for (const name of objects) await storage.delete("locks", name);
     }
     for (const name of fencedSnapshots) await storage.delete("snapshots", name);
+    const { fullKeys: keys, id: repoId } = this.#repository;
+    const { index, signal } = this.#context;
+    await tidyHooks({ storage, keys, repoId, random: environment.random, signal }, index);
     if (storage instanceof LocalStorage)
       await storage.removeStaleTemporaries(environment.clock.now() - staleTemporaryMs);
   }
