@@ -54,7 +54,7 @@ export interface VerifyRange {
   readonly id: Uint8Array;
 }
 
-const cacheBytesDefault = 24 * 1024 * 1024;
+const cacheBytesDefault = 16 * 1024 * 1024;
 const verifyRangesPerJob = 256;
 
 export class BlobReader {

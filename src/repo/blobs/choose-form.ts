@@ -9,6 +9,7 @@ import { assert } from "../../errors.ts";
 import {
   blobForm,
   deltaDictionaryBytesMax,
+  dictionaryBytesMost,
   dictionaryOf,
   encodeDeltaPrefix,
   sliceOf,
@@ -44,6 +45,7 @@ export class FormChooser {
   readonly #engine: ZstdEngine;
   readonly #verify: boolean;
   #decoded = new Uint8Array(0);
+  #dictionary: Uint8Array | undefined;
 
   /** @param verify  decode every frame and compare it before it is believed */
   constructor(engine: ZstdEngine, verify: boolean) {
@@ -74,7 +76,8 @@ export class FormChooser {
     const slices = bases.map((base) => sliceOf(base, base.plain));
     const dictionaryBytes = slices.reduce((sum, slice) => sum + slice.length, 0);
     if (dictionaryBytes > deltaDictionaryBytesMax) return undefined;
-    const dictionary = dictionaryOf(slices);
+    this.#dictionary ??= new Uint8Array(dictionaryBytesMost);
+    const dictionary = dictionaryOf(slices, this.#dictionary);
     const frame = this.#engine.compress(plain, dictionary);
     if (frame === undefined) return undefined;
     this.#check(frame, plain, dictionary);

@@ -6,7 +6,14 @@
 import { toHex } from "../../bytes.ts";
 import { CorruptionError } from "../../errors.ts";
 import type { BlobClass, IdHasher } from "../../crypto/index.ts";
-import { blobForm, decodeDelta, dictionaryOf, sliceOf, type DeltaBlob } from "../format/index.ts";
+import {
+  blobForm,
+  decodeDelta,
+  dictionaryBytesMost,
+  dictionaryOf,
+  sliceOf,
+  type DeltaBlob,
+} from "../format/index.ts";
 import type { ZstdEngine } from "./zstd.ts";
 
 /** What an entry says of a blob. */
@@ -20,6 +27,7 @@ export interface BlobFacts {
 export class BlobDecoder {
   readonly #ids: IdHasher;
   readonly #engine: ZstdEngine;
+  #dictionary: Uint8Array | undefined;
 
   constructor(ids: IdHasher, engine: ZstdEngine) {
     this.#ids = ids;
@@ -63,7 +71,9 @@ export class BlobDecoder {
     bases: readonly Uint8Array[],
     into?: Uint8Array,
   ): Uint8Array {
-    const dictionary = dictionaryOf(delta.bases.map((base, index) => sliceOf(base, bases[index]!)));
+    this.#dictionary ??= new Uint8Array(dictionaryBytesMost);
+    const slices = delta.bases.map((base, index) => sliceOf(base, bases[index]!));
+    const dictionary = dictionaryOf(slices, this.#dictionary);
     const plain = this.#engine.decompress(delta.frame, blob.plainLength, dictionary, into);
     return this.#checked(cls, blob, plain);
   }

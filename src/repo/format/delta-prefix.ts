@@ -7,7 +7,6 @@
  * dictionary is 8 zero bytes, then the slices' bytes as listed, the least likely first.
  */
 import { assert, CorruptionError } from "../../errors.ts";
-import { concatBytes } from "../../bytes.ts";
 import { ByteReader } from "./byte-reader.ts";
 import { ByteWriter } from "./byte-writer.ts";
 import {
@@ -39,6 +38,8 @@ const baseRecordBytes = idBytes + 4;
 const blockCountMax = blobPlainBytesMax / blockBytes;
 /** Content that begins with zstd's dictionary magic would else be taken for a trained dictionary (R19). */
 const dictionaryStart = new Uint8Array(8);
+/** The largest dictionary. */
+export const dictionaryBytesMost = dictionaryStart.length + deltaDictionaryBytesMax;
 
 function deltaPrefixBytes(baseCount: number): number {
   return 1 + baseCount * baseRecordBytes;
@@ -87,13 +88,21 @@ export function sliceOf(base: DeltaBase, plain: Uint8Array): Uint8Array {
 }
 
 /** The zstd dictionary for a delta whose bases' slices (`sliceOf`) these are, in their order.
+ * @param room where given, memory for the largest dictionary: the result is a view of it
  * @throws {CorruptionError} when they are larger than 512 KiB together */
-export function dictionaryOf(slices: readonly Uint8Array[]): Uint8Array {
+export function dictionaryOf(slices: readonly Uint8Array[], room?: Uint8Array): Uint8Array {
   const length = slices.reduce((sum, slice) => sum + slice.length, 0);
   if (length > deltaDictionaryBytesMax) {
     throw new CorruptionError("Cannot apply delta: its bases are larger than 512 KiB together");
   }
-  return concatBytes([dictionaryStart, ...slices]);
+  const dictionary = room ?? new Uint8Array(dictionaryStart.length + length);
+  dictionary.set(dictionaryStart);
+  let at = dictionaryStart.length;
+  for (const slice of slices) {
+    dictionary.set(slice, at);
+    at += slice.length;
+  }
+  return dictionary.subarray(0, at);
 }
 
 function isSlice(slice: DeltaSlice): boolean {

@@ -30,6 +30,7 @@ export {
 } from "./pack-footer.ts";
 export {
   decodeDelta,
+  dictionaryBytesMost,
   dictionaryOf,
   encodeDeltaPrefix,
   sliceOf,
