@@ -5,6 +5,7 @@
  *
  *   npm run bench -- [--images DIR] [a1 a2 a3 b1] [--quick] [--only TOOL] [--runs N] [--index]
  *   npm run bench -- --big [--big-scale X]
+ *   npm run bench -- --profile
  */
 import { execFileSync, spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
@@ -16,7 +17,15 @@ import { judge, summarize } from "./goals.mjs";
 import { findImages, makeUpgradeNight } from "./images.mjs";
 import { describeMachine, hasProgram, missingPrograms } from "./machine.mjs";
 import { measureNights, measureXdelta } from "./nights.mjs";
-import { bigImageMarkdown, goalRow, markdown, progressLine, tableOf } from "./report.mjs";
+import { profileSteps } from "./profile.mjs";
+import {
+  bigImageMarkdown,
+  goalRow,
+  markdown,
+  profileMarkdown,
+  progressLine,
+  tableOf,
+} from "./report.mjs";
 import { measureThirtyNights } from "./thirty-nights.mjs";
 import { ashlar } from "./tools/ashlar.mjs";
 import { borg } from "./tools/borg.mjs";
@@ -31,6 +40,7 @@ const usage = `Usage: npm run bench -- [options] [a1 a2 a3 b1]
   --index          also build and open an index of 100 million chunks (--index-count N for fewer)
   --big            instead: peak memory with sparse images of 500 GB, 1 TB and 16 TiB; ashlar alone
   --big-scale X    with so much of their 20 and 40 GB of data (1); 1.4 times as much must be free
+  --profile        instead: where the time goes, by stage; ashlar alone
   --program FILE   the ashlar to measure (dist/cli/main.js)
   --work DIR       folder for repositories and copies (a temporary one, removed afterwards)
   --no-save        print only, write no results`;
@@ -47,6 +57,7 @@ const { values: options, positionals } = parseArgs({
     "index-count": { type: "string", default: "100000000" },
     big: { type: "boolean", default: false },
     "big-scale": { type: "string", default: "1" },
+    profile: { type: "boolean", default: false },
     program: { type: "string" },
     work: { type: "string" },
     "no-save": { type: "boolean", default: false },
@@ -67,7 +78,8 @@ else process.exitCode = await main();
 
 async function main() {
   const tools = chosenTools();
-  const peers = ["restic", "borg"].filter((name) => !options.big && tools[name] !== undefined);
+  const isAlone = options.big || options.profile;
+  const peers = ["restic", "borg"].filter((name) => !isAlone && tools[name] !== undefined);
   const missing = missingPrograms(["time", "cmp", ...peers]);
   if (missing !== undefined) {
     console.error(missing);
@@ -79,9 +91,9 @@ async function main() {
   }
   const place = mkdtempSync(join(options.work ?? tmpdir(), "ashlar-bench-"));
   try {
-    return options.big
-      ? await measureBig(tools.ashlar, place)
-      : measureAll(Object.values(tools), place);
+    if (options.big) return await measureBig(tools.ashlar, place);
+    if (options.profile) return measureProfile(tools.ashlar, place);
+    return measureAll(Object.values(tools), place);
   } finally {
     rmSync(place, { recursive: true });
   }
@@ -159,6 +171,17 @@ async function measureBig(make, place) {
     goals,
     rows,
   });
+  return 0;
+}
+
+function measureProfile(make, place) {
+  const machine = describeMachine();
+  const images = findImages(positionals, resolve(options.images ?? join(place, "images")));
+  const rows = profileSteps({ make, images, place, log });
+  const facts = { ...dateAndCommit(), machine, versions: [make("/nonexistent").version()] };
+  const text = profileMarkdown({ ...facts, rows });
+  console.log(text);
+  if (!options["no-save"]) write(`${facts.date}-${facts.commit}-profile`, text, { ...facts, rows });
   return 0;
 }
 

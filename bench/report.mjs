@@ -87,6 +87,31 @@ ${tableOf(
 `;
 }
 
+export function profileMarkdown({ date, commit, machine, versions, rows }) {
+  const steps = [...new Set(rows.map(({ step }) => step))];
+  const tables = steps.map((step) => {
+    const own = rows.filter((row) => row.step === step && row.share >= 0.005);
+    const cells = own.map(({ thread, stage, share, secondsPerGiB }) => [
+      thread,
+      stage,
+      `${(share * 100).toFixed(1)} %`,
+      secondsPerGiB.toFixed(2),
+    ]);
+    return `## ${step}\n\n${tableOf(["thread", "stage", "share", "CPU s/GiB"], cells)}`;
+  });
+  return `# Where the time goes, ${date}, commit ${commit}
+
+- Machine: ${machineLine(machine)}
+- Tools: ${versions.join(", ")}
+
+By node's profiler, half a millisecond a sample; a GiB is of the image's data, holes not counted.
+Stages below 0.5 % are left out. Samples count time in which a thread was ready but had no core, too;
+their sum is scaled to the CPU seconds that GNU time saw.
+
+${tables.join("\n\n")}
+`;
+}
+
 export function goalRow({ goal, limit, measured, met }) {
   return [goal, limit, measured, met === undefined ? "" : met ? "met" : "MISSED"];
 }
