@@ -1,6 +1,10 @@
 /** `check` on real repositories with real damage: what is hurt is named, what is not is not. */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { check, type CheckReport } from "../../src/repo/ops/index.ts";
+import { isSealedToBox } from "../../src/crypto/index.ts";
+import { CorruptionError, WrongPasswordError } from "../../src/errors.ts";
+import { check, type CheckReport, restore } from "../../src/repo/ops/index.ts";
 import type { ObjectKind } from "../../src/storage/index.ts";
 import { DamageLab, flipAt, fullKey } from "./damage-support.ts";
 
@@ -72,6 +76,73 @@ describe("check", () => {
       }
     },
   );
+
+  test("a deleted index object, card or key slot is noticed", async () => {
+    for (const name of await lab.names("index")) {
+      // Hooks are hints: without them a night costs more, and nothing is lost.
+      if (isSealedToBox((await lab.storage.get("index", name))!)) continue;
+      const hurt = sound.copy();
+      await hurt.delete("index", name);
+      const report = await checked(hurt);
+      expect(report.unindexedPackCount + report.errorCount, `index/${name}`).toBeGreaterThan(0);
+    }
+    for (const name of await lab.names("keys")) {
+      if (name === lab.fullSlot) continue;
+      const hurt = sound.copy();
+      await hurt.delete("keys", name);
+      const kinds = (await checked(hurt)).errors.map(({ kind }) => kind);
+      // The other host's card is missed only once it has signed something.
+      if (name !== lab.unusedCard) expect(kinds.length, `keys/${name}`).toBeGreaterThan(0);
+    }
+  });
+
+  test("a config that was changed opens nothing", async () => {
+    for (const change of [flipAt((length) => length - 10), flipAt(() => 2)]) {
+      const hurt = sound.copy();
+      hurt.damage("config", "config", change);
+      await expect(lab.openOn(hurt, fullKey)).rejects.toBeInstanceOf(CorruptionError);
+    }
+  });
+
+  test("a damaged key slot is told from a wrong key", async () => {
+    const hurt = sound.copy();
+    hurt.damage(
+      "keys",
+      lab.fullSlot,
+      flipAt(() => 20),
+    );
+    const refused = lab.openOn(hurt, fullKey);
+    await expect(refused).rejects.toBeInstanceOf(WrongPasswordError);
+    await expect(refused).rejects.toMatchObject({
+      hint: expect.stringContaining("damaged") as string,
+    });
+  });
+
+  test("what damage has not touched can be restored before any repair", async () => {
+    const [name] = await packsOf("data");
+    const hurt = sound.copy();
+    hurt.damage(
+      "data",
+      name!,
+      flipAt(() => 130),
+    );
+    const report = await checked(hurt, all);
+    const isHurt = new Set(report.hurtPaths.map(({ path }) => path));
+    let restoredCount = 0;
+    for (const file of ["keep.txt", "docs/noise.bin", "docs/letter.txt", "disk.img"]) {
+      const path = join(lab.source, file);
+      if (isHurt.has(path)) continue;
+      const target = join(lab.folder, `back ${restoredCount++}`);
+      const repository = await lab.openOn(hurt, fullKey);
+      await restore(repository, {
+        snapshot: "latest",
+        path,
+        target: { kind: "file", path: target },
+      });
+      expect(Buffer.compare(readFileSync(target), readFileSync(path)), file).toBe(0);
+    }
+    expect(restoredCount).toBe(3);
+  });
 
   test("names a data pack that is missing or short, its chunks and the files hurt", async () => {
     const [name] = await packsOf("data");

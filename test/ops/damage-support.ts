@@ -31,6 +31,10 @@ export class DamageLab implements AsyncDisposable {
     lab.fullSlot = repository.slotName;
     await addKey(repository, { role: "backup", credential: backupKey, label: "web1" });
     await repository.close();
+    const [card] = (await (await lab.open()).writerRegistry()).cards.filter(
+      ({ label }) => label === "web1",
+    );
+    lab.unusedCard = card!.objectName;
     lab.writeSource();
     await lab.backup();
     writeFileSync(join(lab.source, "docs", "letter.txt"), "the second letter");
@@ -68,6 +72,8 @@ export class DamageLab implements AsyncDisposable {
 
   /** Name of the slot that `fullKey` opens. */
   fullSlot = "";
+  /** Name of the card of a key that has signed nothing yet. */
+  unusedCard = "";
 
   /** @param cache  another name is another host, which remembers nothing */
   async open(

@@ -164,6 +164,18 @@ describe("repair index", () => {
     expect(report.hurtSnapshots.map(({ id }) => id)).not.toContain(newest!.id);
   });
 
+  test("gives a key whose card is lost a new one, and vouches anew for its packs", async () => {
+    const repository = await lab.open();
+    const { cards } = await repository.writerRegistry();
+    const own = cards.find((card) => card.writer === repository.writer.writerId)!;
+    await lab.storage.delete("keys", own.objectName);
+    expect((await check(await lab.open())).errorCount).toBeGreaterThan(0);
+    await repairIndex(await lab.open());
+    const report = await check(await lab.open(), all);
+    expect(report.errors).toEqual([]);
+    expect(report.snapshotCount).toBe(2);
+  });
+
   test("a dry run writes and deletes nothing", async () => {
     const [name] = await packs("data");
     await lab.storage.delete("data", name!);

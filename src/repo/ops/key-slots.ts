@@ -102,6 +102,7 @@ export async function findKeySlot(
     const stored = await storage.get("keys", name);
     if (stored !== undefined && isSlotFor(stored, credential.kind)) slots.push({ name, stored });
   }
+  const damagedSlots = slots.filter(({ name, stored }) => sha256(stored) !== name);
   slots.sort((a, b) => Number(b.name === hinted) - Number(a.name === hinted));
   for (const { name, stored } of slots) {
     const payload = await openSlot(stored, slotCredential, { repoId });
@@ -114,7 +115,10 @@ export async function findKeySlot(
   throw new WrongPasswordError(
     `Cannot open repository ${storage.location}: no key slot opens with this ${what}`,
     {
-      hint: "Check which password or key file this run was given",
+      hint:
+        damagedSlots.length === 0
+          ? "Check which password or key file this run was given"
+          : `A key slot is damaged (keys/${damagedSlots[0]!.name}): if it was this one's, use another password or key file`,
     },
   );
 }
