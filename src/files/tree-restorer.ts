@@ -73,13 +73,16 @@ export class TreeRestorer {
   readonly #setter: MetadataSetter;
   readonly #openFiles = new Set<RestoredFile>();
   readonly openFileCountMax = openFileCountMax();
+  /** The target was not there before. */
+  readonly #hasMadeTarget: boolean;
   #at: RestoredDirectory;
 
   /** @param target is made with its parents where it is missing; symlinks in this path are followed */
   constructor(target: string, options: RestoreOptions) {
     this.#options = options;
     this.#setter = new MetadataSetter(this.#tally, options.isRoot);
-    const directory = this.#openTarget(target);
+    const { directory, isNew } = this.#openTarget(target);
+    this.#hasMadeTarget = isNew;
     this.#at = {
       directory,
       parent: undefined,
@@ -117,6 +120,16 @@ export class TreeRestorer {
     assert(left.parent !== undefined, "the target itself cannot be left");
     this.#at = left.parent;
     this.#settle(left);
+  }
+
+  /** The target as the directory that came into it, last of all; one that was there before keeps its own. */
+  finishTarget(metadata: FileMetadata): void {
+    const { directory, path, parent } = this.#at;
+    assert(parent === undefined, "every directory below the target has been left");
+    if (!this.#hasMadeTarget) return;
+    this.#guard(path, "finish directory", () => {
+      this.#setter.apply(directorySubject(directory, path), metadata);
+    });
   }
 
   /** At most `openFileCountMax` files may be open. */
@@ -178,10 +191,10 @@ export class TreeRestorer {
     for (const counted of this.#tally.all()) this.#options.onProblem(counted);
   }
 
-  #openTarget(target: string): OpenDirectory {
+  #openTarget(target: string): { readonly directory: OpenDirectory; readonly isNew: boolean } {
     try {
-      mkdirSync(nameToBytes(target), { recursive: true });
-      return this.#pool.openRoot(target);
+      const firstMade = mkdirSync(nameToBytes(target), { recursive: true });
+      return { directory: this.#pool.openRoot(target), isNew: firstMade !== undefined };
     } catch (cause) {
       if (posix.errnoCode(cause) === undefined) throw cause;
       throw new FailedError(`Cannot restore into ${printableName(target)}: ${reasonOf(cause)}`, {

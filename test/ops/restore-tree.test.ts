@@ -88,6 +88,19 @@ test("a directory named by path gives its contents directly, a file itself", asy
   expect(readlinkSync(place.path("link", "link"))).toBe("../elsewhere");
 });
 
+test("a target that is made gets the directory's metadata; one that was there keeps its own", async () => {
+  await using place = await TestPlace.create();
+  const source = makeSource(place, "mkdir sub; echo one > sub/one; chmod 700 sub");
+  const snapshot = await place.backup([source]);
+  mkdirSync(place.path("old"), { mode: 0o755 });
+  const path = `${source}/sub`;
+  await runRestore(place, { snapshot, path, target: directory(place, "old") });
+  await runRestore(place, { snapshot, path, target: directory(place, "new") });
+  expect(statSync(place.path("old")).mode & 0o777).toBe(0o755);
+  expect(statSync(place.path("new")).mode & 0o777).toBe(0o700);
+  expect(statSync(place.path("new")).mtimeMs).toBe(statSync(path).mtimeMs);
+});
+
 test("include and exclude choose, and directories without anything chosen stay away", async () => {
   await using place = await TestPlace.create();
   const source = makeSource(place, "mkdir -p a/b c; touch a/b/x.log a/b/y.txt c/z.txt a/w.log");

@@ -2,6 +2,7 @@
  * A restore: session, tree, content by packs, metadata. Run again after it was stopped, it goes on:
  * what is right in place already is found and left.
  */
+import type { FileMetadata } from "../../../file-metadata.ts";
 import { FailedError, StoreError, UsageError } from "../../../errors.ts";
 import { selectPaths, TreeRestorer } from "../../../files/index.ts";
 import { printableName } from "../../../names.ts";
@@ -44,7 +45,12 @@ export async function restore(
 
 /** What is to be restored: the whole tree, or one entry of it. */
 type Subject =
-  | { readonly kind: "directory"; readonly node: Uint8Array }
+  | {
+      readonly kind: "directory";
+      readonly node: Uint8Array;
+      /** Of the path that was named; undefined for the whole snapshot. */
+      readonly metadata: FileMetadata | undefined;
+    }
   | { readonly kind: "entry"; readonly entry: DirectoryEntry };
 
 async function subjectOf(
@@ -55,7 +61,11 @@ async function subjectOf(
   const entry = await snapshotEntry(reader, snapshot, path);
   const { content } = entry;
   return content?.kind === "directory"
-    ? { kind: "directory", node: content.node }
+    ? {
+        kind: "directory",
+        node: content.node,
+        metadata: path === "/" ? undefined : entry.metadata,
+      }
     : { kind: "entry", entry };
 }
 
@@ -124,6 +134,8 @@ class RestoreRun {
     try {
       await this.#walk(subject, restorer, content);
       await content.drain();
+      if (subject.kind === "directory" && subject.metadata !== undefined)
+        restorer.finishTarget(subject.metadata);
     } catch (error) {
       await content.abort();
       throw error;
