@@ -22,9 +22,10 @@ export async function parseCommandLine(host: Host): Promise<Invocation | undefin
   const loaded = await Promise.all((word === undefined ? commandNames : [word]).map(loadCommand));
 
   let chosen: Invocation | undefined;
-  let parser = rootParser(host, word === undefined ? undefined : loaded[0]);
+  const shows = isCompletion || wantsHelp(host.argv) ? asTheyAre : hidden;
+  let parser = rootParser(host, word === undefined ? undefined : loaded[0], shows);
   for (const command of loaded) {
-    parser = addCommand(parser, command, (named, values) => {
+    parser = addCommand(parser, command, shows, (named, values) => {
       chosen = { command: named, args: new CommandArguments(values) };
     });
   }
@@ -40,6 +41,23 @@ export async function parseCommandLine(host: Host): Promise<Invocation | undefin
   if (printed !== "") host.stdout.write(`${printed}\n`);
   return undefined;
 }
+
+function wantsHelp(argv: readonly string[]): boolean {
+  return argv.length === 0 || argv.some((word) => word === "--help" || /^-[a-z]*h/.test(word));
+}
+
+/**
+ * What to tell yargs of options. It lays out a command's whole help whenever the command is run,
+ * which takes a seventh of the start; of what is hidden it lays out nothing.
+ */
+type Shows = (options: Readonly<Record<string, Options>>) => Record<string, Options>;
+
+const asTheyAre: Shows = (options) => ({ ...options });
+
+const hidden: Shows = (options) =>
+  Object.fromEntries(
+    Object.entries(options).map(([name, option]) => [name, { ...option, hidden: true }]),
+  );
 
 /** The first word that is neither an option nor an option's value. */
 function commandWord(argv: readonly string[]): string | undefined {
@@ -66,7 +84,7 @@ function unknownCommand(word: string): UsageError {
   return new UsageError(`Unknown command: ${word}`, { hint: `${guess}See: ashlar --help` });
 }
 
-function rootParser(host: Host, command: Command | undefined): Argv<unknown> {
+function rootParser(host: Host, command: Command | undefined, shows: Shows): Argv<unknown> {
   return yargs()
     .scriptName("ashlar")
     .usage(
@@ -83,13 +101,13 @@ function rootParser(host: Host, command: Command | undefined): Argv<unknown> {
       "parse-positional-numbers": false,
       "dot-notation": false,
     })
-    .options(globalOptions)
+    .options(shows(globalOptions))
     .version(toolVersion)
     .help()
     .alias("help", "h")
     .strict()
     .exitProcess(false)
-    .wrap(Math.min(110, host.stderr.columns ?? 100))
+    .wrap(shows === hidden ? null : Math.min(110, host.stderr.columns ?? 100))
     .demandCommand(1, "No command was given")
     .epilogue("Exit codes and what to do about each: docs/errors.md.")
     .fail((message: string | null, error: Error | undefined) => {
@@ -108,16 +126,21 @@ function usageError(message: string, command: Command | undefined): UsageError {
   return new UsageError(text, { hint: `See: ashlar ${name} --help` });
 }
 
-function addCommand(parser: Argv<unknown>, command: Command, choose: Choose): Argv<unknown> {
+function addCommand(
+  parser: Argv<unknown>,
+  command: Command,
+  shows: Shows,
+  choose: Choose,
+): Argv<unknown> {
   return parser.command(
     command.usage,
     command.summary,
     (inner: Argv<unknown>) => {
       for (const [name, options] of Object.entries(command.positionals ?? {}))
         inner.positional(name, options);
-      inner.options(command.options ?? {});
+      inner.options(shows(command.options ?? {}));
       for (const [line, does] of command.examples) inner.example(`$0 ${line}`, does);
-      for (const sub of command.subcommands ?? []) addCommand(inner, sub, choose);
+      for (const sub of command.subcommands ?? []) addCommand(inner, sub, shows, choose);
       if (command.subcommands !== undefined) {
         const names = command.subcommands.map((sub) => sub.usage.split(" ")[0]!);
         inner.demandCommand(
