@@ -46,6 +46,7 @@ async function npm(args: readonly string[], nodeFolder = dirname(process.execPat
     ...process.env,
     PATH: `${nodeFolder}${delimiter}${process.env["PATH"] ?? ""}`,
     npm_config_update_notifier: "false",
+    JOBS: "max", // zstd-napi is compiled by all cores
   };
   return run("npm", args, { cwd: folder, env, maxBuffer: 64 * 1024 * 1024 });
 }
@@ -69,7 +70,7 @@ beforeAll(async () => {
     () => true,
     () => false,
   );
-}, 120_000);
+}, 240_000);
 
 afterAll(async () => {
   await rm(folder, { recursive: true, force: true });
@@ -150,7 +151,7 @@ describe("a global install", () => {
     await expectTestedVersions(root);
     await tour(prefix, dirname(process.execPath));
     await compileConsumer(root);
-  }, 240_000);
+  }, 600_000);
 
   it("works on the newest LTS without install scripts", async (context) => {
     requires(context, hasRegistry, "no npm registry in reach");
