@@ -100,6 +100,16 @@ export class Session {
     await this.#put(state);
   }
 
+  /** As `end`, where all that matters is stored: a storage that fails now must not make it look undone. */
+  async endCommitted(): Promise<void> {
+    try {
+      await this.end();
+    } catch (error) {
+      if (!(error instanceof BackendError)) throw error;
+      this.#repository.environment.note(`${error.message}; the session will expire by itself`);
+    }
+  }
+
   /** As `end`, where a failure is on its way already and must not be hidden by another. */
   async abort(): Promise<void> {
     try {

@@ -46,7 +46,7 @@ export async function backup(
   const session = options.dryRun === true ? undefined : await Session.start(repository, "writer");
   try {
     const summary = await run.execute(session);
-    await session?.end();
+    await session?.endCommitted();
     return summary;
   } catch (error) {
     options.stream?.cancel?.();
