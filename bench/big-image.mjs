@@ -11,7 +11,7 @@ import { measureMemory } from "./process-memory.mjs";
 import { alterSparseImage, verifyImage, writeImage } from "./sparse-image.mjs";
 
 const gb = 1e9;
-const limitBytes = 300e6;
+const limitBytes = 400e6;
 const cases = [
   { name: "500 GB", imageBytes: 500 * gb, dataBytes: 20 * gb },
   { name: "1 TB", imageBytes: 1000 * gb, dataBytes: 40 * gb },
