@@ -86,6 +86,20 @@ export class InterruptedStorage extends ForwardingStorage {
   }
 }
 
+/** Says that it has deleted objects of a kind, and shows them still: a listing that lags behind. */
+export class KeepingStorage extends ForwardingStorage {
+  readonly #kind: ObjectKind;
+
+  constructor(inner: Storage, kind: ObjectKind) {
+    super(inner);
+    this.#kind = kind;
+  }
+
+  override delete(kind: ObjectKind, name: string, call?: StorageCall): Promise<boolean> {
+    return kind === this.#kind ? Promise.resolve(true) : super.delete(kind, name, call);
+  }
+}
+
 /** mulberry32. @returns whole numbers from 0 to below the limit */
 export function seededNumbers(seed: number): (limit: number) => number {
   let state = seed >>> 0;

@@ -1,11 +1,14 @@
 /** Prune: what is garbage goes, nothing else ever does. */
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { CorruptionError, RepositoryBusyError } from "../../src/errors.ts";
+import { encodeMark } from "../../src/repo/format/index.ts";
+import { loadProtocol } from "../../src/repo/ops/protocol.ts";
+import { putRecord } from "../../src/repo/ops/sealed-records.ts";
 import { readableSnapshots } from "../../src/repo/ops/index.ts";
 import { Session } from "../../src/repo/ops/sessions.ts";
 import { putSnapshot } from "../../src/repo/ops/snapshots.ts";
 import { FullStorage } from "../support/storage-faults.ts";
-import { InterruptedStorage } from "./mixing-storage.ts";
+import { InterruptedStorage, KeepingStorage } from "./mixing-storage.ts";
 import { atOnce, daily, day, disk, hour, patched, PruneLab, touched } from "./prune-lab.ts";
 
 let lab: PruneLab;
@@ -288,5 +291,38 @@ describe("prune beside others", () => {
     expect(summary.waiting[0]?.hosts).toEqual(["newcomer"]);
     await session!.end();
     expect((await lab.prune(atOnce)).bytesFreed).toBe(summary.bytesMarked);
+  });
+
+  test("a fence whose collector died before its verdict is put again", async () => {
+    await lab.backup(disk("disk"));
+    await using sleepy = await lab.open("sleepy");
+    const session = await Session.start(sleepy, "writer");
+    const [model] = await readableSnapshots(sleepy);
+    const fence = {
+      record: "fence" as const,
+      ...{ mark: "cd".repeat(32), time: new Date(lab.nowMs).toISOString() },
+      ...{ session: "0".repeat(32), fenced: [session.id] },
+    } as const;
+    await putRecord(sleepy, "mark", encodeMark(fence));
+    await lab.prune();
+    lab.nowMs += hour;
+    await lab.prune();
+    const late = await putSnapshot(sleepy, { ...model!, session: session.id, sequence: 2 });
+    const ids = (await readableSnapshots(await lab.open())).map(({ id }) => id);
+    expect(ids).not.toContain(late);
+  });
+
+  test("a mark stays as long as an index object names its packs", async () => {
+    const old = await lab.backup(disk("disk"));
+    await lab.forget([old]);
+    await lab.prune();
+    const marks = async (): Promise<number> => (await loadProtocol(await lab.open())).marks.length;
+    expect(await marks()).toBe(1);
+    lab.nowMs += day;
+    await lab.prune(daily, new KeepingStorage(lab.storage, "index"));
+    expect(await lab.names("data")).toEqual([]);
+    expect(await marks()).toBe(1);
+    await lab.prune();
+    expect(await marks()).toBe(0);
   });
 });
