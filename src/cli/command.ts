@@ -22,6 +22,8 @@ export interface Command {
   readonly examples: readonly (readonly [string, string])[];
   /** Beside 0, 1, 2 and those of opening a repository. */
   readonly exitCodes?: Readonly<Record<number, string>>;
+  /** Runs with a key that may only add backups; all others need a full one to open a repository. */
+  readonly takesBackupKey?: boolean;
   /** Given to a word that is a command of a command: `key add`. */
   readonly subcommands?: readonly Command[];
   /** @returns the exit code where it is not 0 */

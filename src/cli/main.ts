@@ -14,5 +14,7 @@ process.stdout.on("error", (error: NodeJS.ErrnoException) => {
   process.stderr.write(`ashlar: Cannot write to standard output: ${error.message}\n`);
   process.exit(1);
 });
+// Nobody listens to our talk any more: that is no reason to break off a backup.
+process.stderr.on("error", () => undefined);
 
 process.exitCode = await runCommandLine(processHost());

@@ -2,7 +2,7 @@
  * From arguments to an exit code: finds the command, parses, runs it, prints what it threw.
  * Only the named command's file is loaded, and the library only when it opens a repository.
  */
-import { AbortedError, StoreError } from "../errors.ts";
+import { AbortedError, FailedError, StoreError } from "../errors.ts";
 import type { CommandContext } from "./command.ts";
 import type { Host } from "./host.ts";
 import { openRepositoryFor } from "./open-repository.ts";
@@ -50,6 +50,7 @@ async function runInvocation(host: Host, { command, args }: Invocation): Promise
     openRepository: async () => {
       const repository = await openRepositoryFor(host, args, output, controller.signal);
       closers.push(() => repository.close());
+      if (repository.role !== "full" && command.takesBackupKey !== true) throw needsFullKey();
       return repository;
     },
   };
@@ -68,4 +69,10 @@ async function runInvocation(host: Host, { command, args }: Invocation): Promise
     stopListening();
     for (const close of closers) await close();
   }
+}
+
+function needsFullKey(): FailedError {
+  return new FailedError("Cannot do this with a backup key: it can only add backups", {
+    hint: "Use a full key: another password or --key-file",
+  });
 }

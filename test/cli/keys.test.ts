@@ -83,12 +83,9 @@ describe("a backup key", () => {
     expect(stdout).toBe("some text");
   });
 
-  it.each([["cache"], ["version"], ["cat", "config"], ["key", "list"]])(
-    "runs %s %s",
-    async (...args) => {
-      await work.expect(0, args, withKey("web1"));
-    },
-  );
+  it.each([["cache"], ["version"]])("runs %s", async (name) => {
+    await work.expect(0, [name], withKey("web1"));
+  });
 
   it.each([
     ["snapshots"],
@@ -97,6 +94,7 @@ describe("a backup key", () => {
     ["diff", "latest", "latest"],
     ["restore", "latest", "--target", "out"],
     ["dump", "latest", "file"],
+    ["cat", "config"],
     ["cat", "snapshot", "latest"],
     ["stats"],
     ["tag", "--add", "x", "latest"],
@@ -105,6 +103,7 @@ describe("a backup key", () => {
     ["check"],
     ["repair", "index"],
     ["repair", "snapshots"],
+    ["key", "list"],
     ["key", "add", "--new-key-file", "third"],
     ["key", "remove", "abcd"],
     ["key", "passwd", "--new-key-file", "fourth"],

@@ -119,6 +119,7 @@ export const command: Command = {
       "a command's output; if it fails nothing is committed",
     ],
   ],
+  takesBackupKey: true,
   exitCodes: { 3: "a snapshot was made, but something was left out or changed while it was read" },
   async run(context, args) {
     const options = backupOptions(context, args);

@@ -11,11 +11,15 @@ export const command: Command = {
   summary: "Print an object of the repository as it is",
   positionals: {
     kind: { choices: kinds, demandOption: true, describe: "what it is" },
-    id: { type: "string", describe: "of a snapshot or index object a prefix will do" },
+    id: {
+      type: "string",
+      describe: "of a snapshot or index object a prefix will do; a snapshot's stands for its tree",
+    },
   },
   examples: [
     ["cat config", "settings of the repository"],
     ["cat snapshot latest", "with the id of its tree"],
+    ["cat tree latest", "its topmost directory"],
     ["cat blob 4f3a… | head -c 512", "the plain bytes of a chunk"],
   ],
   async run(context, args) {
@@ -23,12 +27,16 @@ export const command: Command = {
     const kind = kinds.find((known) => known === args.text("kind"));
     const id = args.text("id");
     if (kind !== "config" && id === undefined)
-      throw new UsageError(`Cannot print a ${kind ?? "thing"}: no id was given`);
+      throw new UsageError(`Cannot print ${kind ?? "an object"}: no id was given`, {
+        hint: "See: ashlar cat --help",
+      });
     const repository = await context.openRepository();
     const library = await import("../../repo/index.ts");
     const print = (value: object): void => {
       output.answer(JSON.stringify(value, plainValue, output.json ? undefined : 2));
     };
+    const rootOf = async (snapshot: string): Promise<Uint8Array> =>
+      fromHex((await library.resolveSnapshot(repository, snapshot)).tree);
     switch (kind) {
       case "config":
         print(await library.inspectConfig(repository));
@@ -40,7 +48,9 @@ export const command: Command = {
         break;
       }
       case "tree":
-        print(await library.inspectTree(repository, blobId(id!)));
+        print(
+          await library.inspectTree(repository, isBlobId(id!) ? fromHex(id!) : await rootOf(id!)),
+        );
         break;
       case "index":
         print(await library.inspectIndex(repository, id!));
@@ -54,8 +64,12 @@ export const command: Command = {
   },
 };
 
+function isBlobId(text: string): boolean {
+  return /^[0-9a-f]{64}$/.test(text);
+}
+
 function blobId(text: string): Uint8Array {
-  if (!/^[0-9a-f]{64}$/.test(text)) {
+  if (!isBlobId(text)) {
     throw new UsageError(`Cannot read id "${text}": it is not 64 hexadecimal digits`, {
       hint: "Ids stand in: ashlar cat snapshot, ashlar cat tree",
     });

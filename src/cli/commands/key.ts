@@ -1,4 +1,3 @@
-import { FailedError } from "../../errors.ts";
 import type { Command, CommandArguments, CommandContext } from "../command.ts";
 import { readNewCredential } from "../credentials.ts";
 import { ensureKeyFile } from "../key-file.ts";
@@ -114,10 +113,6 @@ const passwd: Command = {
   ],
   async run(context, args) {
     const repository = await context.openRepository();
-    if (repository.role !== "full")
-      throw new FailedError("Cannot change a backup key's password: a full key is needed", {
-        hint: "Add a new backup key with a full key, and remove this one",
-      });
     const { changeCredential } = await import("../../repo/index.ts");
     await changeCredential(repository, await newCredential(context, args));
     if (context.output.json)
@@ -131,5 +126,5 @@ export const command: Command = {
   usage: "key",
   summary: "Add, list, remove and change keys",
   subcommands: [add, list, remove, passwd],
-  examples: [],
+  examples: [...add.examples, ...list.examples],
 };

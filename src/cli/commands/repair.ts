@@ -85,7 +85,7 @@ export const command: Command = {
   usage: "repair",
   summary: "Mend the index; cut what is lost out of snapshots",
   subcommands: [index, snapshots],
-  examples: [],
+  examples: [...index.examples, ...snapshots.examples],
 };
 
 function printIndex(output: Output, summary: RepairIndexSummary): void {

@@ -1,4 +1,5 @@
 import type { StoredSnapshot } from "../../repo/index.ts";
+import { FailedError } from "../../errors.ts";
 import { printableName } from "../../names.ts";
 import type { Command, CommandArguments } from "../command.ts";
 import { filterOptions } from "../options.ts";
@@ -30,6 +31,11 @@ export const command: Command = {
       wanted.length === 0
         ? all
         : all.filter(({ id }) => wanted.some((prefix) => id.startsWith(prefix)));
+    const unknown = wanted.find((prefix) => !all.some(({ id }) => id.startsWith(prefix)));
+    if (unknown !== undefined)
+      throw new FailedError(`Cannot find snapshot "${unknown}"`, {
+        hint: "See: ashlar snapshots",
+      });
     const latest = args.count("latest");
     const newest = new Set(
       latest === undefined

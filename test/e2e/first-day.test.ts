@@ -1,0 +1,45 @@
+/** What somebody who knows restic tries on the first day. */
+import { mkdirSync, readdirSync, writeFileSync } from "node:fs";
+import { afterAll, beforeAll, expect, it } from "vitest";
+import { Workplace } from "../support/program.ts";
+
+let place: Workplace;
+const names = Array.from({ length: 50 }, (_, number) => `file-${number}`);
+
+beforeAll(async () => {
+  place = await Workplace.create();
+  mkdirSync(place.path("src"));
+  for (const name of names) writeFileSync(place.path("src", name), name);
+  await place.expect(0, ["init"]);
+  await place.expect(0, ["backup", "src"]);
+});
+afterAll(async () => {
+  await place[Symbol.asyncDispose]();
+});
+
+it("a snapshot that is not there is an error, not an empty list", async () => {
+  const [only] = await place.json<{ id: string; short_id: string }[]>(["snapshots"]);
+  expect(await place.json<object[]>(["snapshots", only!.short_id])).toHaveLength(1);
+  const { stderr } = await place.expect(1, ["snapshots", "0123abcd"]);
+  expect(stderr).toContain("0123abcd");
+});
+
+it("the work goes on when nobody reads standard error any more", async () => {
+  const args = ["restore", `latest:${place.path("src")}`, "--target", "out", "--verbose"];
+  const child = place.start(args);
+  child.stderr!.destroy();
+  child.stdout!.resume();
+  const code = await new Promise((resolve) => child.on("close", resolve));
+  expect(code).toBe(0);
+  expect(readdirSync(place.path("out"))).toHaveLength(names.length);
+});
+
+it("cat tree takes a snapshot for its root", async () => {
+  const tree = await place.json<{ type: string; entries: { name: string }[] }>([
+    "cat",
+    "tree",
+    "latest",
+  ]);
+  expect(tree.type).toBe("directory");
+  expect(tree.entries).toHaveLength(1);
+});
