@@ -86,17 +86,17 @@ export class InterruptedStorage extends ForwardingStorage {
   }
 }
 
-/** Says that it has deleted objects of a kind, and shows them still: a listing that lags behind. */
+/** Says that it has deleted these objects, and shows them still: a listing that lags behind. */
 export class KeepingStorage extends ForwardingStorage {
-  readonly #kind: ObjectKind;
+  readonly #names: readonly string[];
 
-  constructor(inner: Storage, kind: ObjectKind) {
+  constructor(inner: Storage, names: readonly string[]) {
     super(inner);
-    this.#kind = kind;
+    this.#names = names;
   }
 
   override delete(kind: ObjectKind, name: string, call?: StorageCall): Promise<boolean> {
-    return kind === this.#kind ? Promise.resolve(true) : super.delete(kind, name, call);
+    return this.#names.includes(name) ? Promise.resolve(true) : super.delete(kind, name, call);
   }
 }
 

@@ -315,11 +315,12 @@ describe("prune beside others", () => {
   test("a mark stays as long as an index object names its packs", async () => {
     const old = await lab.backup(disk("disk"));
     await lab.forget([old]);
+    const before = await lab.names("index");
     await lab.prune();
     const marks = async (): Promise<number> => (await loadProtocol(await lab.open())).marks.length;
     expect(await marks()).toBe(1);
     lab.nowMs += day;
-    await lab.prune(daily, new KeepingStorage(lab.storage, "index"));
+    await lab.prune(daily, new KeepingStorage(lab.storage, before));
     expect(await lab.names("data")).toEqual([]);
     expect(await marks()).toBe(1);
     await lab.prune();
