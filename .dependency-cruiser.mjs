@@ -12,7 +12,17 @@ const rooms = {
   "repo/format": ["crypto"],
   "repo/blob-index": ["repo/format", "crypto", "storage"],
   "repo/blobs": ["repo/blob-index", "repo/format", "chunker", "crypto", "storage"],
-  "repo/ops": ["repo/blobs", "repo/blob-index", "repo/format", "chunker", "crypto", "storage", "posix", "files", "image"],
+  "repo/ops": [
+    "repo/blobs",
+    "repo/blob-index",
+    "repo/format",
+    "chunker",
+    "crypto",
+    "storage",
+    "posix",
+    "files",
+    "image",
+  ],
 };
 const names = Object.keys(rooms);
 
@@ -20,17 +30,25 @@ export default {
   forbidden: [
     {
       name: "no-cycles",
-      comment: "A cycle means that two files answer one question: merge them or find the seam. A type may point back: it is gone when the program runs.",
+      comment:
+        "A cycle means that two files answer one question: merge them or find the seam. A type may point back: it is gone when the program runs.",
       severity: "error",
       from: {},
       to: { circular: true, viaOnly: { dependencyTypesNot: ["type-only"] } },
     },
     {
       name: "pure-rooms-do-no-io",
-      comment: "Codecs, cutters and ids are functions of their arguments: that is what makes golden bytes possible. The aligned cutter may read its own .wasm.",
+      comment:
+        "Codecs, cutters and ids are functions of their arguments: that is what makes golden bytes possible. The aligned cutter may read its own .wasm.",
       severity: "error",
-      from: { path: "^src/(chunker|crypto|repo/format)/", pathNot: "^src/(chunker/[^/]*wasm[^/]*|crypto/(kdf|kdf-worker|random))\\.ts$" },
-      to: { dependencyTypes: ["core"], path: "^(node:)?(fs|net|http|child_process|worker_threads|process|os)(/|$)" },
+      from: {
+        path: "^src/(chunker|crypto|repo/format)/",
+        pathNot: "^src/(chunker/[^/]*wasm[^/]*|crypto/(kdf|kdf-worker|random))\\.ts$",
+      },
+      to: {
+        dependencyTypes: ["core"],
+        path: "^(node:)?(fs|net|http|child_process|worker_threads|process|os)(/|$)",
+      },
     },
     ...names.map((room) => ({
       name: `room-${room.replace("/", "-")}`,
@@ -61,8 +79,18 @@ export default {
       comment: `Others come into ${room} by its door, index.ts.`,
       severity: "error",
       from: { path: "^src/", pathNot: [`^src/${room}/`] },
-      to: { path: `^src/${room}/`, pathNot: [`^src/${room}/index\\.ts$`, ...names.filter((n) => n.startsWith(`${room}/`)).map((n) => `^src/${n}/`)] },
+      to: {
+        path: `^src/${room}/`,
+        pathNot: [
+          `^src/${room}/index\\.ts$`,
+          ...names.filter((n) => n.startsWith(`${room}/`)).map((n) => `^src/${n}/`),
+        ],
+      },
     })),
   ],
-  options: { tsPreCompilationDeps: true, tsConfig: { fileName: "tsconfig.json" }, doNotFollow: { path: "node_modules" } },
+  options: {
+    tsPreCompilationDeps: true,
+    tsConfig: { fileName: "tsconfig.json" },
+    doNotFollow: { path: "node_modules" },
+  },
 };

@@ -6,10 +6,11 @@ export async function* mapConcurrent<T, R>(
   limit: number,
   map: (item: T) => Promise<R>,
 ): AsyncGenerator<R> {
-  const iterator = Symbol.asyncIterator in source ? source[Symbol.asyncIterator]() : source[Symbol.iterator]();
+  const iterator =
+    Symbol.asyncIterator in source ? source[Symbol.asyncIterator]() : source[Symbol.iterator]();
   const inFlight: Promise<R>[] = [];
   try {
-    for (let done = false; ; ) {
+    for (let done = false; ;) {
       while (!done && inFlight.length < limit) {
         const next = await iterator.next();
         if (next.done === true) {
