@@ -18,8 +18,9 @@ afterAll(async () => {
 });
 
 it("a snapshot that is not there is an error, not an empty list", async () => {
-  const [only] = await place.json<{ id: string; short_id: string }[]>(["snapshots"]);
+  const [only] = await place.json<{ short_id: string }[]>(["snapshots"]);
   expect(await place.json<object[]>(["snapshots", only!.short_id])).toHaveLength(1);
+  expect(await place.json<object[]>(["snapshots", "latest"])).toEqual([only]);
   const { stderr } = await place.expect(1, ["snapshots", "0123abcd"]);
   expect(stderr).toContain("0123abcd");
 });
@@ -32,6 +33,11 @@ it("the work goes on when nobody reads standard error any more", async () => {
   const code = await new Promise((resolve) => child.on("close", resolve));
   expect(code).toBe(0);
   expect(readdirSync(place.path("out"))).toHaveLength(names.length);
+});
+
+it("repair index says so when there is nothing to repair", async () => {
+  const { stdout } = await place.expect(0, ["repair", "index", "--dry-run"]);
+  expect(stdout).toContain("nothing to repair");
 });
 
 it("cat tree takes a snapshot for its root", async () => {

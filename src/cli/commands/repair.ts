@@ -112,7 +112,19 @@ function printIndex(output: Output, summary: RepairIndexSummary): void {
     output.line(
       `Of damaged packs ${plural(summary.blobsSaved, "blob")} were copied, ${plural(summary.blobsLost, "blob")} are lost: the next backup stores again what it still finds`,
     );
-  output.line("Next: back up what is still there, then ashlar check, then ashlar repair snapshots");
+  const found = [
+    summary.packsAdded,
+    summary.packsMissing,
+    summary.packsDamaged,
+    summary.packsCorrected,
+    summary.packsUnreadable,
+    summary.objectsRemoved,
+  ];
+  output.line(
+    found.every((names) => names.length === 0)
+      ? "The index is right: there is nothing to repair"
+      : "Next: back up what is still there, then ashlar check, then ashlar repair snapshots",
+  );
 }
 
 function printSnapshot(output: Output, repaired: RepairedSnapshot): void {

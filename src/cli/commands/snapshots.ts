@@ -1,5 +1,4 @@
 import type { StoredSnapshot } from "../../repo/index.ts";
-import { FailedError } from "../../errors.ts";
 import { printableName } from "../../names.ts";
 import type { Command, CommandArguments } from "../command.ts";
 import { filterOptions } from "../options.ts";
@@ -9,7 +8,9 @@ import { formatBytes, formatTable, formatTime, plural } from "../text.ts";
 export const command: Command = {
   usage: "snapshots [id..]",
   summary: "List snapshots",
-  positionals: { id: { type: "string", array: true, describe: "only these: ids or prefixes" } },
+  positionals: {
+    id: { type: "string", array: true, describe: "only these: ids, prefixes or `latest`" },
+  },
   options: {
     ...filterOptions,
     latest: {
@@ -24,18 +25,14 @@ export const command: Command = {
   ],
   async run({ output, openRepository }, args) {
     const repository = await openRepository();
-    const { groupSnapshots, readableSnapshots } = await import("../../repo/index.ts");
-    const all = await readableSnapshots(repository, snapshotFilter(args));
-    const wanted = args.texts("id");
-    const named =
-      wanted.length === 0
-        ? all
-        : all.filter(({ id }) => wanted.some((prefix) => id.startsWith(prefix)));
-    const unknown = wanted.find((prefix) => !all.some(({ id }) => id.startsWith(prefix)));
-    if (unknown !== undefined)
-      throw new FailedError(`Cannot find snapshot "${unknown}"`, {
-        hint: "See: ashlar snapshots",
-      });
+    const { groupSnapshots, readableSnapshots, resolveSnapshot } =
+      await import("../../repo/index.ts");
+    const filter = snapshotFilter(args);
+    const wanted = new Set<string>();
+    for (const word of args.texts("id"))
+      wanted.add((await resolveSnapshot(repository, word, filter)).id);
+    const all = await readableSnapshots(repository, filter);
+    const named = wanted.size === 0 ? all : all.filter(({ id }) => wanted.has(id));
     const latest = args.count("latest");
     const newest = new Set(
       latest === undefined
