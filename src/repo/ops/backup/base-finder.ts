@@ -25,14 +25,16 @@ export class BaseFinder {
   forSegment(parent: ParentImage | undefined, segment: number): FindBases {
     return async (chunks) => {
       const before = await parent?.candidates(segment, chunks);
-      const found: (readonly KnownBase[])[] = [];
+      const found: Promise<readonly KnownBase[]>[] = [];
       for (const [index, chunk] of chunks.entries()) {
-        found.push(
-          await this.#bases.known([...(before?.[index] ?? []), ...(await this.#likest(chunk))]),
-        );
+        const candidates = [...(before?.[index] ?? []), ...(await this.#likest(chunk))];
         await this.#hooks.add(chunk.hooks, chunk.id);
+        // Read while the next ones are looked for: most of a read is waiting.
+        const known = this.#bases.known(candidates);
+        known.catch(() => undefined); // reported below, in order
+        found.push(known);
       }
-      return found;
+      return Promise.all(found);
     };
   }
 
