@@ -5,12 +5,10 @@
  * `systemRandom` is the one source of the former. What boxes, signs or wraps needs `loadSodium()`
  * awaited first. docs/decisions/0003-crypto.md has the reasons, docs/security.md what it is worth.
  */
-export { blake3Keyed, deriveKey } from "./blake3.ts";
 export { createIdHasher, type IdHasher } from "./ids.ts";
 export {
   argon2Bounds,
   calibrateArgon2,
-  deriveFromPassword,
   type Argon2Cost,
   type Argon2Params,
   type Clock,
@@ -37,7 +35,6 @@ export {
 } from "./keys.ts";
 export { objectKind, type BlobClass, type ObjectKindName } from "./kinds.ts";
 export {
-  blobOverheadBytes,
   newPackSeal,
   openPackHeader,
   PackOpener,

@@ -28,8 +28,6 @@ import { blobClassByte, packKind, type BlobClass } from "./kinds.ts";
 import type { Random } from "./random.ts";
 import { openBox, sealBox } from "./sealed-box.ts";
 
-/** What sealing adds to a blob. */
-export const blobOverheadBytes = tagBytes;
 export const packTrailerBytes = 16 + tagBytes;
 
 /** A new pack's secret and first bytes: plain data, so that it can be posted to a worker. */

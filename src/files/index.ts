@@ -12,7 +12,7 @@ export { compilePatterns, selectPaths } from "./path-patterns.ts";
 export type { PathMatcher, PatternOptions, Selection } from "./path-patterns.ts";
 export { isRefusal } from "./problem.ts";
 export type { FileProblem, ProblemKind } from "./problem.ts";
-export { joinPath, plannedRoots } from "./root-plan.ts";
+export { plannedRoots } from "./root-plan.ts";
 export type { RootPlan } from "./root-plan.ts";
 export type { FileExtent, OpenedSource, SourceFile } from "./source-file.ts";
 export { TreeRestorer } from "./tree-restorer.ts";

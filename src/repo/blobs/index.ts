@@ -5,7 +5,7 @@
  * compress, seal; open, decompress, check, write. In which form a blob is stored never shows above
  * this room. docs/decisions/0008-pipeline.md has its memory bound and its measurements.
  */
-export { parseCompressionLevel, type CompressionLevel } from "./levels.ts";
+export type { CompressionLevel } from "./levels.ts";
 export { openZstd, type ZstdEngine } from "./zstd.ts";
 export {
   BlobWriter,

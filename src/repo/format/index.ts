@@ -97,11 +97,5 @@ export {
   type ListLeaf,
   type ListNode,
 } from "./list-node.ts";
-export {
-  decodeSegmentNode,
-  encodeSegmentNode,
-  holeRun,
-  runBlocks,
-  type SegmentNode,
-} from "./segment-node.ts";
+export { decodeSegmentNode, encodeSegmentNode, holeRun, type SegmentNode } from "./segment-node.ts";
 export { decodeMapNode, encodeMapNode, heightFor, type MapNode } from "./map-node.ts";

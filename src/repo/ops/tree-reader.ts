@@ -364,20 +364,6 @@ export async function segmentAt(
   return node === undefined ? undefined : source.readTree(node);
 }
 
-/** The segments that are not holes, in order. */
-export async function* mapSegments(
-  source: NodeSource,
-  root: Uint8Array | undefined,
-  height: number,
-  first: number,
-  fanout: number,
-): AsyncGenerator<{ readonly index: number; readonly id: Uint8Array }> {
-  for await (const part of mapParts(source, root, height, first, fanout)) {
-    if ("error" in part) throw part.error;
-    yield part;
-  }
-}
-
 async function* mapParts(
   source: NodeSource,
   root: Uint8Array | undefined,
