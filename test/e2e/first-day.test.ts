@@ -40,6 +40,14 @@ it("repair index says so when there is nothing to repair", async () => {
   expect(stdout).toContain("nothing to repair");
 });
 
+it("backup --verbose names each file and what became of it", async () => {
+  const file = place.path("src", "file-7");
+  writeFileSync(file, "another");
+  const { stderr } = await place.expect(0, ["backup", "src", "--verbose"]);
+  expect(stderr).toContain(`changed ${file}\n`);
+  expect(stderr.match(/^unmodified /gm)).toHaveLength(names.length - 1);
+});
+
 it("cat tree takes a snapshot for its root", async () => {
   const tree = await place.json<{ type: string; entries: { name: string }[] }>([
     "cat",

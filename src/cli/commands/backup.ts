@@ -136,6 +136,9 @@ export const command: Command = {
       onWarning: (message: string) => {
         output.warn(message);
       },
+      onFile: (path, state) => {
+        output.detail(`${state} ${printableName(path)}`);
+      },
     });
     report(context, summary);
     return summary.isIncomplete ? 3 : 0;

@@ -45,11 +45,16 @@ export interface BackupProgress {
   readonly current: string | undefined;
 }
 
+/** Beside the parent's file at the same path. */
+export type FileState = "new" | "changed" | "unmodified";
+
 export interface BackupHooks {
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((progress: BackupProgress) => void) | undefined;
   /** Something was left out, or may be a mixture of two states. */
   readonly onWarning?: ((message: string) => void) | undefined;
+  /** A file or image is stored. */
+  readonly onFile?: ((path: string, state: FileState) => void) | undefined;
 }
 
 export interface BackupSummary {

@@ -28,7 +28,7 @@ export async function backUpStream(
   signal?.throwIfAborted();
   await stream.finished?.();
   signal?.throwIfAborted();
-  tally.count("new", bytes);
+  tally.count("new", bytes, stream.filename);
   const file = metadataOf(environment, "file", 0o600, bytes);
   const fileName = names.pop()!;
   let directory = await storeDirectory(storeTree, [{ name: fileName, metadata: file, content }]);

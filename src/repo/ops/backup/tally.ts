@@ -1,5 +1,5 @@
 /** What a run has done so far, and what it has to tell. */
-import type { BackupHooks } from "./options.ts";
+import type { BackupHooks, FileState } from "./options.ts";
 
 export class Tally {
   filesNew = 0;
@@ -34,10 +34,11 @@ export class Tally {
     });
   }
 
-  count(state: "new" | "changed" | "unmodified", size: number): void {
+  count(state: FileState, size: number, path: string): void {
     if (state === "new") this.filesNew++;
     else if (state === "changed") this.filesChanged++;
     else this.filesUnmodified++;
     this.bytesTotal += size;
+    this.#hooks.onFile?.(path, state);
   }
 }

@@ -172,7 +172,7 @@ class TreeBuilder {
       isUnchanged(metadata, before.metadata)
     ) {
       if (this.#isSameKind(path, before.content) && (await this.#context.isStored(before))) {
-        tally.count("unmodified", metadata.size);
+        tally.count("unmodified", metadata.size, path);
         tally.advance(metadata.size, path);
         this.#add(Promise.resolve({ name, metadata, content: before.content }));
         return;
@@ -194,7 +194,7 @@ class TreeBuilder {
     this.#add(
       stored.then((result) => {
         if (!this.#accept(file.path, result)) return undefined;
-        tally.count(state, result.bytes);
+        tally.count(state, result.bytes, file.path);
         tally.advance(result.bytes, file.path);
         return {
           name,
@@ -224,7 +224,7 @@ class TreeBuilder {
     using image = new ImageSource(file.fd, file.path, statNs(fstatSync(file.fd, { bigint: true })));
     const content = await this.#image(image, before);
     if (content === undefined) return;
-    this.#context.tally.count(before === undefined ? "new" : "changed", image.size);
+    this.#context.tally.count(before === undefined ? "new" : "changed", image.size, file.path);
     this.#add(Promise.resolve({ name, metadata: { ...file.metadata, size: image.size }, content }));
   }
 
@@ -244,7 +244,7 @@ class TreeBuilder {
     const content = await this.#image(source, before);
     if (content === undefined) return;
     const metadata = deviceMetadata(source);
-    this.#context.tally.count(before === undefined ? "new" : "changed", source.size);
+    this.#context.tally.count(before === undefined ? "new" : "changed", source.size, path);
     this.#add(Promise.resolve({ name, metadata, content }));
   }
 
