@@ -32,7 +32,6 @@ export function nameToBytes(name: string): Buffer {
 
 /** For people: control characters, lone surrogates and backslashes are shown as escapes. */
 export function printableName(name: string): string {
-  // eslint-disable-next-line no-control-regex -- control characters are the point
   return name.replace(/[\\\u0000-\u001f\u007f-\u009f\ud800-\udfff]/gu, (character) => {
     const unit = character.charCodeAt(0);
     if (character === "\\") return "\\\\";
