@@ -158,6 +158,14 @@ describe("prune", () => {
     expect(await lab.names("data")).toEqual(packs.filter((name) => name !== needed));
   });
 
+  test("on a full disk forgetting makes room for its own record", async () => {
+    const old = await lab.backup(disk("old"));
+    await lab.backup(disk("new"));
+    await lab.forget([old], new FullStorage(lab.storage, 0));
+    await lab.expectSound();
+    expect(lab.warnings).toEqual([]);
+  });
+
   test("on a full disk it frees before it writes", async () => {
     const old = await lab.backup(disk("old"));
     const bytes = disk("new");

@@ -174,14 +174,26 @@ export async function removeSnapshots(
       };
     }),
   });
-  try {
-    await putRecord(repository, "forget", record);
-  } catch (error) {
-    // On a full disk space can only come from forgetting; the record is for telling a withheld snapshot.
-    if (!(error instanceof BackendError) || error.errno !== "ENOSPC") throw error;
+  let isRecorded = await putForgetRecord(repository, record);
+  for (const { id } of snapshots) {
+    await repository.storage.delete("snapshots", id);
+    // On a full disk the first snapshots that go make room for the record.
+    isRecorded ||= await putForgetRecord(repository, record);
+  }
+  if (!isRecorded) {
     repository.environment.warn(
-      "No space for the record of what is forgotten: hosts may report these snapshots as missing",
+      "No space for the record of what is forgotten: check will report these snapshots as missing",
     );
   }
-  for (const { id } of snapshots) await repository.storage.delete("snapshots", id);
+}
+
+/** @returns false when the disk is full */
+async function putForgetRecord(repository: Repository, record: Uint8Array): Promise<boolean> {
+  try {
+    await putRecord(repository, "forget", record);
+    return true;
+  } catch (error) {
+    if (error instanceof BackendError && error.errno === "ENOSPC") return false;
+    throw error;
+  }
 }
