@@ -5,13 +5,20 @@
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import zlib from "node:zlib";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const vitestArguments = process.argv.slice(2);
 let failed = 0;
 let passed = 0;
+
+// Node's own headers, where they came with it: to compile zstd-napi then needs no network.
+const prefix = dirname(dirname(process.execPath));
+if (existsSync(join(prefix, "include/node/node_version.h"))) {
+  process.env.npm_config_nodedir ??= prefix;
+}
 
 function run(command, args, options = {}) {
   const result = spawnSync(command, args, { cwd: root, stdio: "inherit", ...options });
@@ -26,8 +33,20 @@ function step(name, command, args) {
   return false;
 }
 
-if (!existsSync(join(root, "node_modules", ".package-lock.json"))) {
+const isInstalled = existsSync(join(root, "node_modules", ".package-lock.json"));
+if (!isInstalled || process.env.CI !== undefined) {
   if (!step("install", "npm", ["ci", "--no-audit", "--no-fund"])) finish();
+}
+// An npm that runs no install scripts leaves zstd-napi without its binary.
+if (!hasNativeZstd()) {
+  run("npm", ["rebuild", "zstd-napi", "--ignore-scripts=false"]);
+  if (!hasNativeZstd() && zlib.zstdCompressSync === undefined) {
+    console.log(
+      "No zstd: zstd-napi needs python3, make and g++, and this Node has none of its own",
+    );
+    failed++;
+    finish();
+  }
 }
 if (!step("build", "npm", ["run", "--silent", "build"])) finish();
 if (vitestArguments.length === 0) {
@@ -59,6 +78,11 @@ if (existsSync(report)) {
 } else failed++;
 rmSync(folder, { recursive: true, force: true });
 finish();
+
+function hasNativeZstd() {
+  const load = ["--eval", 'require("zstd-napi/binding.js")'];
+  return run(process.execPath, load, { stdio: "ignore" });
+}
 
 function finish() {
   console.log(`\n${passed} passed, ${failed} failed`);

@@ -1,4 +1,5 @@
 /** A repository's lower rooms, real but for the storage, which is memory and keeps a log of what is done to it. */
+import { afterAll } from "vitest";
 import { CorruptionError } from "../../src/errors.ts";
 import {
   adminWriterId,
@@ -21,6 +22,11 @@ import type {
   StorageCall,
 } from "../../src/storage/storage.ts";
 import { fixedRandom } from "../support/fixed-random.ts";
+
+const indexes: BlobIndex[] = [];
+afterAll(() => {
+  for (const index of indexes) index.close();
+});
 
 export class MemoryStorage implements Storage {
   readonly location = "memory";
@@ -160,6 +166,7 @@ export class TestRepository {
         return { writerId: adminWriterId, body };
       },
     });
+    indexes.push(index);
     return new TestRepository(storage, index, keys, repoId);
   }
 
