@@ -1,6 +1,6 @@
 /** forget, prune and tag as a user runs them. */
-import { spawn } from "node:child_process";
-import { readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { execFileSync, spawn } from "node:child_process";
+import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { fixedRandom } from "../support/fixed-random.ts";
@@ -189,3 +189,40 @@ describe("tag", () => {
     expect(next.stderr).not.toContain("does not show snapshot");
   });
 });
+
+test.runIf(process.getuid?.() === 0)(
+  "a disk that is full to its last byte: forgetting one night and a prune make room again",
+  { timeout: 120_000 },
+  async () => {
+    await using full = await Workplace.create();
+    const mounted = full.path("mounted");
+    mkdirSync(mounted);
+    execFileSync("mount", ["-t", "tmpfs", "-o", "size=12m", "tmpfs", mounted]);
+    try {
+      const env = { ASHLAR_REPO: join(mounted, "repo") };
+      const image = full.path("disk.img");
+      await full.expect(0, ["init"], { env });
+      for (const night of [1, 2, 3]) {
+        writeFileSync(image, fixedRandom(`full ${night}`).bytes(2_500_000));
+        await full.expect(0, ["backup", "-q", image], { env });
+      }
+      expect(() => {
+        writeFileSync(join(mounted, "filler"), new Uint8Array(12_000_000));
+      }).toThrow(/ENOSPC/);
+      writeFileSync(image, fixedRandom("full 4").bytes(2_500_000));
+      const { stderr } = await full.expect(30, ["backup", "-q", image], { env });
+      expect(stderr).toContain("no space left");
+
+      const { stdout } = await full.expect(0, ["snapshots", "--json"], { env });
+      const [first] = JSON.parse(stdout) as { id: string }[];
+      await full.expect(0, ["forget", first!.id], { env });
+      const prune = ["prune", "--grace", "0", "--max-unused", "unlimited", "--json"];
+      const pruned = await full.expect(0, prune, { env });
+      expect((JSON.parse(pruned.stdout) as PruneSummary).bytes_freed).toBeGreaterThan(2_400_000);
+      await full.expect(0, ["backup", "-q", image], { env });
+      await full.expect(0, ["check", "--read-data"], { env });
+    } finally {
+      execFileSync("umount", [mounted]);
+    }
+  },
+);

@@ -3,6 +3,7 @@
  * A run may stop anywhere: the next goes on from what is stored.
  */
 import { fromHex } from "../../../bytes.ts";
+import { BackendError } from "../../../errors.ts";
 import { LocalStorage } from "../../../storage/index.ts";
 import { IndexWriter } from "../../blob-index/index.ts";
 import { BlobReader } from "../../blobs/index.ts";
@@ -142,6 +143,7 @@ class PruneRun implements AsyncDisposable {
 
   async execute(): Promise<PruneSummary> {
     const { due, waiting } = this.#planSweeps();
+    await this.#clearSessions();
     this.#hooks.onStep?.("finding what is needed");
     const live = await this.#liveSet();
     const plan = this.#planMark(live);
@@ -230,7 +232,8 @@ class PruneRun implements AsyncDisposable {
       mark = await this.#putMark(packs, reason);
     } catch (error) {
       // The shortest mark may fit on a full disk, and what it frees holds the others.
-      if (!isDiskFull(error) || !isImmediate || packs.length === 1) throw error;
+      if (isDiskFull(error) && (!isImmediate || packs.length === 1)) throw noRoom(error);
+      if (!isDiskFull(error)) throw error;
       await this.#collect(packs.slice(0, 1), reason, live, waiting);
       await this.#collect(packs.slice(1), reason, live, waiting);
       return;
@@ -275,6 +278,13 @@ class PruneRun implements AsyncDisposable {
     this.#count(await sweep(this.#context, marks, live));
   }
 
+  /** Of those that seem dead the fence knows, others have ended. On a full disk this makes the first room. */
+  async #clearSessions(): Promise<void> {
+    const over = this.#view.sessions.filter(({ liveness }) => liveness !== "live");
+    for (const name of over.flatMap(({ objects }) => objects))
+      await this.#repository.storage.delete("locks", name);
+  }
+
   /** Writes down what was seen, and clears away what nobody needs any more. */
   async #finish(swept: readonly Named<Mark>[]): Promise<void> {
     const { storage, environment } = this.#repository;
@@ -289,10 +299,6 @@ class PruneRun implements AsyncDisposable {
       sessions: [...seen.values()],
       marksSeen: open.map(({ name }) => name),
     });
-    for (const { liveness, objects } of sessions) {
-      if (liveness === "live") continue; // of the others the fence and the census know
-      for (const name of objects) await storage.delete("locks", name);
-    }
     for (const name of fencedSnapshots) await storage.delete("snapshots", name);
     const { fullKeys: keys, id: repoId } = this.#repository;
     const { index, signal } = this.#context;
@@ -330,6 +336,14 @@ class PruneRun implements AsyncDisposable {
       snapshotCount: this.#view.snapshots.length,
     };
   }
+}
+
+function noRoom(cause: unknown): BackendError {
+  return new BackendError("Cannot prune: the disk is full, and not even a mark fits", {
+    errno: "ENOSPC",
+    cause,
+    hint: "Make a little room (a spare file, or forget another snapshot), then: ashlar prune --grace 0",
+  });
 }
 
 function names(packs: readonly PackUse[]): string[] {
