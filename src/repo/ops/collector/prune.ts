@@ -8,8 +8,8 @@ import { LocalStorage } from "../../../storage/index.ts";
 import { IndexWriter } from "../../blob-index/index.ts";
 import { BlobReader } from "../../blobs/index.ts";
 import { encodeMark, type Mark } from "../../format/index.ts";
-import { openFullIndex } from "../check/open-index.ts";
-import { hiddenPacks, type Named } from "../protocol.ts";
+import { listPacks, openFullIndex } from "../check/open-index.ts";
+import { hiddenPacks, loadProtocol, type Named } from "../protocol.ts";
 import { startExclusively } from "../repair/exclusive.ts";
 import type { Repository } from "../repository.ts";
 import { needsFullKey, putRecord } from "../sealed-records.ts";
@@ -147,7 +147,10 @@ class PruneRun implements AsyncDisposable {
     this.#hooks.onStep?.("finding what is needed");
     const live = await this.#liveSet();
     const plan = this.#planMark(live);
-    await this.#sweep(due, live);
+    const isStale = due.length > 0 && (await this.#isOvertaken(live));
+    const swept = isStale ? [] : due;
+    if (isStale) for (const mark of due) waiting.push(this.#overtaken(mark.packs));
+    await this.#sweep(swept, live);
     // What needs no copying goes first, so that the copies find room.
     await this.#collect([...plan.unindexed, ...names(plan.unused)], "unused", live, waiting);
     if (plan.repack.length > 0) {
@@ -156,7 +159,7 @@ class PruneRun implements AsyncDisposable {
       await copyBlobs(this.#context, repacked, (place) => live.marks.isMarked(place));
       await this.#collect([...repacked], "repacked", live, waiting);
     }
-    await this.#finish(due);
+    await this.#finish(swept);
     const marked = this.#marks.flatMap(({ packs }) => packs);
     return this.#summary(plan, waiting, marked);
   }
@@ -239,9 +242,11 @@ class PruneRun implements AsyncDisposable {
       return;
     }
     const newcomers = isImmediate ? await this.#newcomers() : [];
-    if (isImmediate && newcomers.length === 0) return this.#sweep([mark], live);
+    const isStale = isImmediate && (await this.#isOvertaken(live));
+    if (isImmediate && newcomers.length === 0 && !isStale) return this.#sweep([mark], live);
     this.#marks.push(mark);
-    if (isImmediate)
+    if (isStale) waiting.push(this.#overtaken(packs));
+    else if (isImmediate)
       waiting.push({ bytes: this.#bytesOf(packs), untilMs: undefined, hosts: newcomers });
   }
 
@@ -255,6 +260,27 @@ class PruneRun implements AsyncDisposable {
     const isNew = ({ session, kind }: ObservedSession): boolean =>
       !known.has(session) && kind !== "collector";
     return hostsOf(now.filter(isNew));
+  }
+
+  /**
+   * Another collector has marked or deleted since this run looked: the places that it keeps may be going
+   * (R4). The marks come before the list: one that is gone again has left its packs missing.
+   */
+  async #isOvertaken(live: LiveSet): Promise<boolean> {
+    const { index, signal } = this.#context;
+    const { marks } = await loadProtocol(this.#repository, ["mark"]);
+    if (marks.some(({ packs }) => packs.some((name) => !this.#marked.has(name)))) return true;
+    const listing = await listPacks(this.#repository, signal);
+    const needed = live.endangered.map(({ location }) => index.packInfo(location.pack).name);
+    for (const { name } of index.packs()) {
+      const isUsed = index.packNumbers(name).some((pack) => live.marks.usedCount(pack) > 0);
+      if (isUsed) needed.push(name);
+    }
+    return needed.some((name) => !listing.has(name) && !this.#freed.has(name));
+  }
+
+  #overtaken(packs: readonly string[]): WaitingMark {
+    return { bytes: this.#bytesOf(packs), untilMs: undefined, hosts: ["another prune"] };
   }
 
   async #putMark(packs: readonly string[], reason: string): Promise<Named<Mark>> {
