@@ -118,7 +118,8 @@ class BackupRun {
       );
       await writer.flush();
       await hooks?.write();
-      if (session !== undefined) await indexWriter.mergeOwn(index);
+      // A night without anything new leaves the index as it is: merging would be most of what it costs.
+      if (session !== undefined && indexWriter.written.length > 0) await indexWriter.mergeOwn(index);
       const own = known.filter((snapshot) => snapshot.writer === this.#repository.writer.writerId);
       const link = await chain.next(own);
       const summary = this.#summary(writer, metered, parent);
