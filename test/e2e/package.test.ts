@@ -155,8 +155,10 @@ describe("a global install", () => {
 
   it("works on the newest LTS without install scripts", async (context) => {
     requires(context, hasRegistry, "no npm registry in reach");
-    await npm(["install", "--prefix", join(folder, "lts"), "node@24"]);
-    const nodeFolder = join(folder, "lts", "node_modules", ".bin");
+    // What the package `node` brings by an install script, which newer npms do not run.
+    const packageName = `node-linux-${process.arch}`;
+    await npm(["install", "--prefix", join(folder, "lts"), `${packageName}@24`]);
+    const nodeFolder = join(folder, "lts", "node_modules", packageName, "bin");
     const release = await run(join(nodeFolder, "node"), ["-p", "process.release.lts"]);
     expect(release.stdout.trim()).toBe("Krypton");
     const prefix = join(folder, "newest");
