@@ -1,9 +1,10 @@
 /** A new snapshot in an old one's place, which stays until it is forgotten: for `tag` and `repair`. */
-import { putSnapshot, type StoredSnapshot } from "./snapshots.ts";
 import type { Snapshot } from "../format/index.ts";
 import { WriterChain } from "./backup/writer-chain.ts";
+import { commitSnapshot } from "./commit.ts";
 import type { Repository } from "./repository.ts";
 import type { Session } from "./sessions.ts";
+import type { StoredSnapshot } from "./snapshots.ts";
 
 /**
  * @param own  this writer's snapshots so far; the new one is added
@@ -32,8 +33,7 @@ export async function rewriteSnapshot(
     session: session.id,
     tool: environment.tool,
   };
-  await session.refreshBeforeCommit();
-  const newId = await putSnapshot(repository, snapshot);
+  const newId = await commitSnapshot(repository, session, snapshot);
   await chain.remember(newId, sequence);
   const stored = { ...snapshot, id: newId, timeMs };
   own.push(stored);

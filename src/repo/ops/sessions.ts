@@ -69,12 +69,7 @@ export class Session {
 
   /** @throws {FailedError} when the lease is too old to commit on */
   assertAlive(): void {
-    const { clock } = this.#repository.environment;
-    // The wall clock counts a suspended machine's sleep, the other cannot be set back: take the larger.
-    const age = Math.max(
-      clock.now() - this.#refreshedAt.now,
-      clock.elapsed() - this.#refreshedAt.elapsed,
-    );
+    const age = this.#ageMs;
     if (age <= sessionTtlMs / 2) return;
     throw new FailedError(
       `Cannot go on: the session could not be refreshed for ${Math.round(age / 60_000)} minutes`,
@@ -89,8 +84,7 @@ export class Session {
   async refreshBeforeCommit(): Promise<void> {
     await this.#refreshing;
     this.assertAlive();
-    const { clock } = this.#repository.environment;
-    if (clock.elapsed() - this.#refreshedAt.elapsed > 60_000) await this.#put("active");
+    if (this.#ageMs > 60_000) await this.#put("active");
   }
 
   /** Says that nothing depends on this session any more. */
@@ -117,6 +111,15 @@ export class Session {
     } catch {
       // It expires by itself.
     }
+  }
+
+  /** The wall clock counts a suspended machine's sleep, the other cannot be set back: the larger. */
+  get #ageMs(): number {
+    const { clock } = this.#repository.environment;
+    return Math.max(
+      clock.now() - this.#refreshedAt.now,
+      clock.elapsed() - this.#refreshedAt.elapsed,
+    );
   }
 
   async #refresh(): Promise<void> {

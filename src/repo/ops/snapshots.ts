@@ -1,11 +1,6 @@
 /** Snapshots: listing, finding, writing. The snapshot object is the only commit. */
 import { BackendError, CorruptionError, FailedError, UsageError } from "../../errors.ts";
-import {
-  decodeSnapshot,
-  encodeForgetRecord,
-  encodeSnapshot,
-  type Snapshot,
-} from "../format/index.ts";
+import { decodeSnapshot, encodeForgetRecord, type Snapshot } from "../format/index.ts";
 import { loadProtocol, type Protocol, snapshotCounts } from "./protocol.ts";
 import type { Repository } from "./repository.ts";
 import { openRecord, putRecord } from "./sealed-records.ts";
@@ -148,11 +143,6 @@ export async function loadSnapshot(
       `Cannot trust snapshot ${name}: it names another writer than signed it`,
     );
   return { ...snapshot, id: name, timeMs: Date.parse(snapshot.time) };
-}
-
-/** The commit. @returns the snapshot's id */
-export function putSnapshot(repository: Repository, snapshot: Snapshot): Promise<string> {
-  return putRecord(repository, "snapshot", encodeSnapshot(snapshot));
 }
 
 /** Drops snapshots: first the signed record that this was meant, then the objects (R15). */

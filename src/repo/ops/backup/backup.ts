@@ -10,10 +10,9 @@ import { nameToBytes } from "../../../names.ts";
 import type { BlobIndex } from "../../blob-index/index.ts";
 import { IndexWriter } from "../../blob-index/index.ts";
 import { BlobWriter, DeltaBases, Hooks } from "../../blobs/index.ts";
-import { type DirectoryContent, encodeSnapshot, type Snapshot } from "../../format/index.ts";
-import { loadProtocol, snapshotCounts } from "../protocol.ts";
+import type { DirectoryContent, Snapshot } from "../../format/index.ts";
+import { commitSnapshot } from "../commit.ts";
 import type { Repository } from "../repository.ts";
-import { putRecord } from "../sealed-records.ts";
 import { Session } from "../sessions.ts";
 import { readableSnapshots, resolveSnapshot, type StoredSnapshot } from "../snapshots.ts";
 import type { NodeSource } from "../tree-reader.ts";
@@ -119,13 +118,15 @@ class BackupRun {
       await writer.flush();
       await hooks?.write();
       // A night without anything new leaves the index as it is: merging would be most of what it costs.
-      if (session !== undefined && indexWriter.written.length > 0) await indexWriter.mergeOwn(index);
+      if (session !== undefined && indexWriter.written.length > 0)
+        await indexWriter.mergeOwn(index);
       const own = known.filter((snapshot) => snapshot.writer === this.#repository.writer.writerId);
       const link = await chain.next(own);
       const summary = this.#summary(writer, metered, parent);
       const snapshot = this.#snapshot(root, link, parent, session, summary);
       if (session === undefined) return { ...summary, snapshotId: undefined };
-      const id = await this.#commit(metered, session, snapshot);
+      this.#hooks.signal?.throwIfAborted();
+      const id = await commitSnapshot(this.#repository, session, snapshot, metered);
       await chain.remember(id, link.sequence);
       await stored.remember(id);
       await nodes?.commit(
@@ -365,36 +366,6 @@ class BackupRun {
       },
     };
   }
-
-  /** Before and after: a collector may have given this session up meanwhile (R6). */
-  async #commit(storage: MeteredStorage, session: Session, snapshot: Snapshot): Promise<string> {
-    this.#hooks.signal?.throwIfAborted();
-    await session.refreshBeforeCommit();
-    const isFenced = async (): Promise<boolean> => {
-      const { fences } = await loadProtocol(this.#repository, ["mark"]);
-      return fences.some((fence) => fence.fenced.includes(session.id));
-    };
-    if (await isFenced()) throw lockedOut("nothing was committed");
-    const { id: repoId, keys, writer, environment } = this.#repository;
-    const id = await putRecord(
-      { storage, id: repoId, keys, writer, environment },
-      "snapshot",
-      encodeSnapshot(snapshot),
-    );
-    if (await isFenced()) {
-      const protocol = await loadProtocol(this.#repository, ["mark", "verdict"]);
-      const wasSeen = protocol.verdicts.some((verdict) => verdict.seenSnapshots.includes(id));
-      if (!wasSeen || !snapshotCounts(protocol, id, session.id))
-        throw lockedOut(`snapshot ${id.slice(0, 8)} may not count`);
-    }
-    return id;
-  }
-}
-
-function lockedOut(state: string): FailedError {
-  return new FailedError(`Cannot commit: a prune took this run for dead, and ${state}`, {
-    hint: "Run again: what was stored is kept and will not be sent again",
-  });
 }
 
 function snapshotPaths({ stream, paths, cwd }: BackupOptions): string[] {
