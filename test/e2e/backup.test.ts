@@ -2,6 +2,7 @@
 import { execFileSync, spawnSync } from "node:child_process";
 import {
   appendFileSync,
+  cpSync,
   existsSync,
   mkdirSync,
   readdirSync,
@@ -552,16 +553,22 @@ describe("options", () => {
     const disk = place.path("src/disk.raw");
     writeFileSync(disk, text(4 * mib));
     const stored: number[] = [];
+    const chunks: number[] = [];
     for (const level of ["off", "1", "max"]) {
-      await using other = await workplace();
+      // A repository of its own with the same keys cuts alike.
+      await using other = await Workplace.create();
+      for (const name of ["repo", "key"])
+        cpSync(place.path(name), other.path(name), { recursive: true });
       const summary = await backUp(other, [disk, "--image", "*.raw", "--compression", level]);
       expect(summary.bytes_new).toBe(4 * mib);
+      chunks.push(summary.chunks_new);
       stored.push(summary.bytes_stored);
       expect((await restored(other, "latest", disk)).equals(readFileSync(disk))).toBe(true);
     }
     expect(stored[0]).toBeGreaterThan(4 * mib);
     expect(stored[1]).toBeLessThan(3 * mib);
     expect(stored[2]).toBeLessThanOrEqual(stored[1]!);
+    expect(new Set(chunks).size).toBe(1);
     await place.expect(2, ["backup", disk, "--compression", "20"]);
   });
 

@@ -1,6 +1,14 @@
 /** Real trees for tests, made and torn down with the system's own tools. */
 import { spawnSync } from "node:child_process";
-import { closeSync, mkdtempSync, readSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  mkdtempSync,
+  readdirSync,
+  readlinkSync,
+  readSync,
+  realpathSync,
+  writeSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { onTestFinished } from "vitest";
@@ -21,6 +29,20 @@ export function shell(folder: string, script: string): string {
   const done = spawnSync("bash", ["-euc", script], { cwd: folder, encoding: "latin1" });
   if (done.status !== 0) throw new Error(`${script}: ${done.stderr}`);
   return done.stdout;
+}
+
+/** How many descriptors this process holds on what is above or below `folder`: the test runner opens others. */
+export function openBelowOrAbove(folder: string): number {
+  const real = realpathSync(folder);
+  return readdirSync("/proc/self/fd").filter((fd) => {
+    try {
+      const path = readlinkSync(`/proc/self/fd/${fd}`);
+      const isAbove = path === "/" || `${real}/`.startsWith(`${path}/`);
+      return isAbove || path.startsWith(`${real}/`);
+    } catch {
+      return false; // the listing's own
+    }
+  }).length;
 }
 
 /** Runs as an ordinary user: the tests themselves run as root. */
