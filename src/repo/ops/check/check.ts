@@ -96,6 +96,15 @@ class CheckRun {
     const facts = await IndexFacts.load(this.#index);
     for (const { name, error } of this.#index.damaged)
       this.#log.error({ kind: "index", object: name, message: error.message });
+    // The cache knows hook objects by name: none is read again for the index's own sake.
+    const hooks = new Set(
+      this.#index
+        .protocolObjects()
+        .filter(({ kind }) => kind === "hooks")
+        .map(({ name }) => name),
+    );
+    for await (const fault of checkNames(repository, "index", "record", (name) => hooks.has(name)))
+      this.#log.error(fault);
     const packs = await this.#checkPackList(facts, hiddenPacks(protocol));
     const availability = new BlobAvailability(this.#index);
     for (const name of condemnedPacks(protocol)) availability.markDamagedPack(name);

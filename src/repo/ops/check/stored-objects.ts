@@ -66,8 +66,9 @@ export async function* checkNames(
   repository: Repository,
   folder: ObjectKind,
   kind: FaultKind,
+  isWanted = (_name: string): boolean => true,
 ): AsyncGenerator<CheckFault> {
-  yield* checkFolder(repository, folder, kind, () => undefined);
+  yield* checkFolder(repository, folder, kind, () => undefined, isWanted);
 }
 
 async function* checkFolder(
@@ -75,8 +76,10 @@ async function* checkFolder(
   folder: ObjectKind,
   kind: FaultKind,
   open: (name: string, stored: Uint8Array) => void,
+  isWanted = (_name: string): boolean => true,
 ): AsyncGenerator<CheckFault> {
   const checkOne = async ({ name }: { name: string }): Promise<CheckFault | undefined> => {
+    if (!isWanted(name)) return undefined;
     try {
       const stored = await storage.get(folder, name);
       if (stored === undefined) return undefined; // it was deleted meanwhile, as refreshed sessions are
