@@ -66,7 +66,7 @@ export async function* checkNames(
   repository: Repository,
   folder: ObjectKind,
   kind: FaultKind,
-  isWanted = (_name: string): boolean => true,
+  isWanted: (name: string) => boolean = () => true,
 ): AsyncGenerator<CheckFault> {
   yield* checkFolder(repository, folder, kind, () => undefined, isWanted);
 }
@@ -76,7 +76,7 @@ async function* checkFolder(
   folder: ObjectKind,
   kind: FaultKind,
   open: (name: string, stored: Uint8Array) => void,
-  isWanted = (_name: string): boolean => true,
+  isWanted: (name: string) => boolean = () => true,
 ): AsyncGenerator<CheckFault> {
   const checkOne = async ({ name }: { name: string }): Promise<CheckFault | undefined> => {
     if (!isWanted(name)) return undefined;
