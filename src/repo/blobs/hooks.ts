@@ -4,7 +4,7 @@
  * Hooks are objects in index/, one for some thousand chunks, read when the first chunk without a useful
  * parent asks, the newest first and within a bound. What this run stores is added to them.
  */
-import { hookCountMax, type HookList } from "../format/index.ts";
+import type { HookList } from "../format/index.ts";
 import { getHooks, putHooks, type HookObjectContext } from "./hook-objects.ts";
 import { HookTable } from "./hook-table.ts";
 
@@ -23,8 +23,10 @@ export class Hooks {
   readonly #options: HooksOptions;
   readonly #table = new HookTable(tableSlotsMost);
   #loading: Promise<void> | undefined;
-  #values: number[] = [];
-  #prefixes: number[] = [];
+  /** What is not stored yet. */
+  readonly #values = new Uint32Array(2 * writeEvery);
+  readonly #prefixes = new Uint32Array(2 * writeEvery);
+  #count = 0;
   #writing: Promise<void> = Promise.resolve();
 
   constructor(options: HooksOptions) {
@@ -61,28 +63,22 @@ export class Hooks {
     const high = view.getUint32(4, true);
     for (let at = 0; at < hooks.length; at += 2) {
       if (!this.#table.add(hooks[at]!, hooks[at + 1]!, low, high)) continue;
-      this.#values.push(hooks[at]!, hooks[at + 1]!);
-      this.#prefixes.push(low, high);
+      this.#values.set([hooks[at]!, hooks[at + 1]!], 2 * this.#count);
+      this.#prefixes.set([low, high], 2 * this.#count);
+      if (++this.#count === writeEvery) await this.write();
     }
-    if (this.#values.length >= 2 * writeEvery) await this.write();
   }
 
   /** Stores what was added since the last time. */
   write(): Promise<void> {
-    this.#writing = this.#writing.then(() => this.#write());
+    const list = {
+      values: this.#values.slice(0, 2 * this.#count),
+      prefixes: this.#prefixes.slice(0, 2 * this.#count),
+    };
+    this.#count = 0;
+    if (list.values.length > 0)
+      this.#writing = this.#writing.then(() => putHooks(this.#options, list));
     return this.#writing;
-  }
-
-  async #write(): Promise<void> {
-    const values = this.#values;
-    const prefixes = this.#prefixes;
-    this.#values = [];
-    this.#prefixes = [];
-    for (let from = 0; from < values.length; from += 2 * hookCountMax) {
-      const some = (all: readonly number[]): Uint32Array =>
-        Uint32Array.from(all.slice(from, from + 2 * hookCountMax));
-      await putHooks(this.#options, { values: some(values), prefixes: some(prefixes) });
-    }
   }
 
   /** The largest first: they stand for the most data. What cannot be opened proposes nothing. */
