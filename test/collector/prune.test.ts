@@ -107,6 +107,21 @@ describe("prune", () => {
     await lab.expectSound();
   });
 
+  test("a base stays for a delta that nobody needs, as long as the delta stays (R1)", async () => {
+    // The second night's delta lies in a pack that the third one's chunks keep; its base is garbage.
+    const segment = 1024; // Blocks: no chunk lies across its end, so none is a mixture.
+    const bytes = disk("disk", segment);
+    const second = Buffer.concat([touched(bytes, 3), disk("kept", 64)]);
+    const old = [await lab.backup(bytes), await lab.backup(second)];
+    await lab.backup(Buffer.concat([disk("other", segment), disk("kept", 64)]));
+    await lab.forget(old);
+    await lab.prune({ ...atOnce, maxUnused: { kind: "unlimited" } });
+    await lab.expectSound();
+    // Some of this is known: it must not rest on what cannot be read.
+    await lab.backup(second);
+    await lab.expectSound();
+  });
+
   test("what a mark names is stored anew, and goes all the same", async () => {
     const bytes = disk("disk");
     const old = await lab.backup(bytes);

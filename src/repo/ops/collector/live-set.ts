@@ -33,6 +33,7 @@ export class LiveSet {
   readonly #isMarked: (pack: string) => boolean;
   readonly #endangeredMarks: BlobMarks;
   readonly #signal: AbortSignal | undefined;
+  #keptCount = 0;
 
   /**
    * @param index     with all packs that are listed, marked ones too
@@ -62,6 +63,25 @@ export class LiveSet {
     for (const id of nodes) await this.addTree(id);
   }
 
+  /**
+   * Keeps the bases of every delta in the packs that stay, whether a snapshot needs it or not: the index
+   * still says that it is there, so a later backup would rest on it (R1).
+   *
+   * @returns whether anything is kept now that was not before
+   */
+  async keepBasesIn(stays: (pack: string) => boolean): Promise<boolean> {
+    const before = this.#keptCount;
+    for await (const { object } of this.#index.objects()) {
+      this.#signal?.throwIfAborted();
+      for (const { name, cls, bases, depths } of object.packs) {
+        if (bases.length === 0 || !stays(toHex(name))) continue;
+        for (const { ordinal, prefix } of bases)
+          this.#keepBases(cls, { basePrefixes: [prefix], depth: depths[ordinal]! });
+      }
+    }
+    return this.#keptCount > before;
+  }
+
   /** @returns false when it was kept before */
   #keep(cls: BlobClass, id: Uint8Array): boolean {
     const locations = this.#index.lookupAll(cls, id);
@@ -84,12 +104,13 @@ export class LiveSet {
 
   #keepPlace(cls: BlobClass, place: BlobLocation): boolean {
     if (!this.marks.mark(place)) return false;
+    this.#keptCount++;
     this.#keepBases(cls, place);
     return true;
   }
 
   /** Each base in a form of smaller depth, so that no two deltas rest on each other. */
-  #keepBases(cls: BlobClass, delta: BlobLocation): void {
+  #keepBases(cls: BlobClass, delta: Pick<BlobLocation, "basePrefixes" | "depth">): void {
     for (const prefix of delta.basePrefixes) {
       const places = this.#index
         .lookupPrefix(cls, prefix)
@@ -100,6 +121,7 @@ export class LiveSet {
         else {
           const place = this.#first(same);
           if (!this.#endangeredMarks.mark(place)) continue;
+          this.#keptCount++;
           this.endangered.push({ cls, id: place.id, location: place });
           this.#keepBases(cls, place);
         }

@@ -134,7 +134,7 @@ class PruneRun implements AsyncDisposable {
   /** What a run would do; writes nothing. */
   async plan(): Promise<PruneSummary> {
     const { due, waiting } = this.#planSweeps();
-    const plan = this.#planMark(await this.#liveSet());
+    const plan = await this.#planMark(await this.#liveSet());
     for (const mark of due) this.#count(mark.packs);
     const marks = [...plan.unindexed, ...names(plan.unused), ...names(plan.repack)];
     if (this.#options.graceMs === 0) this.#count(marks);
@@ -146,7 +146,7 @@ class PruneRun implements AsyncDisposable {
     await this.#clearSessions();
     this.#hooks.onStep?.("finding what is needed");
     const live = await this.#liveSet();
-    const plan = this.#planMark(live);
+    const plan = await this.#planMark(live);
     const isStale = due.length > 0 && (await this.#isOvertaken(live));
     const swept = isStale ? [] : due;
     if (isStale) for (const mark of due) waiting.push(this.#overtaken(mark.packs));
@@ -190,18 +190,28 @@ class PruneRun implements AsyncDisposable {
     return live;
   }
 
-  #planMark(live: LiveSet): FullPlan {
+  /** Plans until nothing more must be kept for what stays by that plan. */
+  async #planMark(live: LiveSet): Promise<FullPlan> {
     const { maxUnused, maxRepackBytes } = this.#options;
     const { listing, sessions, protocol } = this.#view;
+    const { index } = this.#context;
     const listed = new Set(listing.keys());
     const markable = markablePacks(listed, sessions, protocol.censuses);
     const isFree = (name: string): boolean =>
       markable?.has(name) === true && !this.#marked.has(name);
-    const plan = planMark(this.#packUse(live, isFree), { maxUnused, maxRepackBytes });
-    const unindexed = [...listed].filter(
-      (name) => isFree(name) && this.#context.index.packNumbers(name).length === 0,
-    );
-    return { ...plan, unindexed, isBlocked: markable === undefined };
+    for (;;) {
+      const plan = planMark(this.#packUse(live, isFree), { maxUnused, maxRepackBytes });
+      const goes = new Set([...names(plan.unused), ...names(plan.repack)]);
+      const stays = (name: string): boolean =>
+        !goes.has(name) &&
+        !this.#marked.has(name) &&
+        index.packNumbers(name).some((number) => index.usable(number));
+      if (await live.keepBasesIn(stays)) continue;
+      const unindexed = [...listed].filter(
+        (name) => isFree(name) && index.packNumbers(name).length === 0,
+      );
+      return { ...plan, unindexed, isBlocked: markable === undefined };
+    }
   }
 
   *#packUse(live: LiveSet, isFree: (name: string) => boolean): Generator<PackUse> {
