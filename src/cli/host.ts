@@ -22,6 +22,8 @@ export interface Host {
   now(): number;
   /** Milliseconds that only go forward. */
   elapsed(): number;
+  /** From 0 to below 1, for jitter: nothing secret depends on it. */
+  random(): number;
   /** Calls back on SIGINT and SIGTERM. @returns how to stop listening */
   onInterrupt(callback: (signal: "SIGINT" | "SIGTERM") => void): () => void;
 }
@@ -40,6 +42,7 @@ export function processHost(): Host {
     cores: availableParallelism(),
     now: () => Date.now(),
     elapsed: () => performance.now(),
+    random: () => Math.random(),
     onInterrupt(callback) {
       const listeners = (["SIGINT", "SIGTERM"] as const).map((signal) => {
         const listener = (): void => {

@@ -1,10 +1,15 @@
 /** Opens the repository that the options name, with the key they name. */
-import type { Repository } from "../repo/index.ts";
+import type { Repository, StorageEnvironment } from "../repo/index.ts";
 import { printableName } from "../names.ts";
 import type { CommandArguments } from "./command.ts";
 import { type Credential, readCredential } from "./credentials.ts";
 import type { Host } from "./host.ts";
-import { cacheDirectory, credentialSources, repositoryLocation } from "./options.ts";
+import {
+  cacheDirectory,
+  credentialSources,
+  repositoryLocation,
+  storageOptions,
+} from "./options.ts";
 import type { Output } from "./output.ts";
 import { toolVersion } from "./tool-version.ts";
 
@@ -16,7 +21,7 @@ export async function openRepositoryFor(
 ): Promise<Repository> {
   const location = repositoryLocation(host, args);
   const library = await import("../repo/index.ts");
-  const storage = await library.openStorage(location);
+  const storage = await library.openStorage(location, storageEnvironment(host, args, output));
   try {
     const credential = await readCredential(host, credentialSources(args), { signal });
     return await library.Repository.open(
@@ -37,8 +42,27 @@ export async function createRepositoryFor(
   credential: Credential,
 ): Promise<Repository> {
   const library = await import("../repo/index.ts");
-  const storage = await library.createStorage(repositoryLocation(host, args));
+  const storage = await library.createStorage(
+    repositoryLocation(host, args),
+    storageEnvironment(host, args, output),
+  );
   return library.Repository.create(storage, credential, await environmentOf(host, args, output));
+}
+
+function storageEnvironment(
+  host: Host,
+  args: CommandArguments,
+  output: Output,
+): StorageEnvironment {
+  return {
+    env: host.env,
+    now: () => host.now(),
+    random: () => host.random(),
+    warn: (text) => {
+      output.warn(printableName(text));
+    },
+    options: storageOptions(args),
+  };
 }
 
 async function environmentOf(host: Host, args: CommandArguments, output: Output) {

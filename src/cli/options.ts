@@ -41,6 +41,15 @@ export const globalOptions: Readonly<Record<string, Options>> = {
     requiresArg: true,
     describe: "folder for the local cache (or ASHLAR_CACHE_DIR)",
   },
+  option: {
+    alias: "o",
+    type: "string",
+    array: true,
+    nargs: 1,
+    group,
+    requiresArg: true,
+    describe: "option of a storage, KEY=VALUE, such as sftp.connections=2 (repeatable)",
+  },
   json: { type: "boolean", group, describe: "print JSON, as docs/json.md describes it" },
   quiet: { alias: "q", type: "boolean", group, describe: "print nothing but warnings and errors" },
   verbose: { alias: "v", type: "boolean", group, describe: "print more" },
@@ -75,6 +84,21 @@ export function credentialSources(
     passwordCommand: args.text(`${prefix}password-command`),
     keyFile: args.text(`${prefix}key-file`),
   };
+}
+
+/** `-o KEY=VALUE`; a value may be a secret, so messages show keys alone. */
+export function storageOptions(args: CommandArguments): Record<string, string> {
+  const options: Record<string, string> = {};
+  for (const text of args.texts("option")) {
+    const at = text.indexOf("=");
+    if (at < 1) {
+      throw new UsageError("Cannot read an option of -o: it is not KEY=VALUE", {
+        hint: "For example: -o sftp.connections=2",
+      });
+    }
+    options[text.slice(0, at)] = text.slice(at + 1);
+  }
+  return options;
 }
 
 /** Undefined when there is no place for a cache: then each run works in a temporary folder. */

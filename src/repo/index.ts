@@ -9,5 +9,10 @@
 export * from "./ops/index.ts";
 export { encodeKeyFile, generateKeyFileKey, systemRandom, type Random } from "../crypto/index.ts";
 export { processIdentity } from "../posix/index.ts";
-export { createStorage, openStorage, type Storage } from "../storage/index.ts";
+export {
+  createStorage,
+  openStorage,
+  type Storage,
+  type StorageEnvironment,
+} from "../storage/index.ts";
 export * from "../errors.ts";

@@ -1,4 +1,5 @@
 /** Where objects lie: the interface, the local file system, and how a location is opened. */
+export type { Backend, StorageEnvironment } from "./backend.ts";
 export { createStorage, openStorage } from "./location.ts";
 export { createLocalStorage, LocalStorage, openLocalStorage } from "./local.ts";
 export {

@@ -74,5 +74,12 @@ export interface Storage {
   /** @returns false when there was none */
   delete(kind: ObjectKind, name: string, call?: StorageCall): Promise<boolean>;
 
+  /**
+   * Removes what killed runs left half-written, where a storage has such.
+   * @param before  milliseconds since the epoch, by the storage's own clock: younger ones may belong to a run that lives
+   * @returns bytes freed
+   */
+  removeStaleTemporaries?(before: number): Promise<number>;
+
   close(): Promise<void>;
 }

@@ -5,7 +5,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
-import { BackendError, RepositoryExistsError, RepositoryNotFoundError } from "../../src/errors.ts";
+import {
+  BackendError,
+  RepositoryExistsError,
+  RepositoryNotFoundError,
+  UsageError,
+} from "../../src/errors.ts";
 import {
   configName,
   createLocalStorage,
@@ -210,12 +215,14 @@ describe("LocalStorage", () => {
 });
 
 describe("openStorage()", () => {
-  it.each(["sftp:user@host:/x", "s3:https://host/bucket", "rest:https://host/"])(
-    "refuses %s and says what this version stores on",
+  it.each(["b2:bucket", "ssh://user:hunter2@host/x", "https://user:hunter2@host/"])(
+    "refuses %s, says what this version stores on, and shows no password",
     async (location) => {
-      await expect(Promise.resolve().then(() => openStorage(location))).rejects.toThrow(
-        "local file systems only",
-      );
+      const refused: unknown = await openStorage(location).catch((error: unknown) => error);
+      expect(refused).toBeInstanceOf(UsageError);
+      const { message, hint } = refused as UsageError;
+      expect(message).toContain("local file systems, and by sftp:, s3: and rest:");
+      expect(`${message} ${hint}`).not.toContain("hunter2");
     },
   );
 

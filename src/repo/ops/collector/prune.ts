@@ -4,7 +4,6 @@
  */
 import { fromHex } from "../../../bytes.ts";
 import { BackendError } from "../../../errors.ts";
-import { LocalStorage } from "../../../storage/index.ts";
 import { IndexWriter } from "../../blob-index/index.ts";
 import { BlobReader } from "../../blobs/index.ts";
 import { encodeMark, type Mark } from "../../format/index.ts";
@@ -339,8 +338,7 @@ class PruneRun implements AsyncDisposable {
     const { fullKeys: keys, id: repoId } = this.#repository;
     const { index, signal } = this.#context;
     await tidyHooks({ storage, keys, repoId, random: environment.random, signal }, index);
-    if (storage instanceof LocalStorage)
-      await storage.removeStaleTemporaries(environment.clock.now() - staleTemporaryMs);
+    await storage.removeStaleTemporaries?.(environment.clock.now() - staleTemporaryMs);
   }
 
   #count(packs: Iterable<string>): void {
