@@ -7,6 +7,11 @@ export interface Clock {
   now(): number;
   /** Milliseconds that only go forward; they may stand still while the machine sleeps. */
   elapsed(): number;
+  /**
+   * Calls `act` every so often until the answer is called. Left out, the process's own timers do; a
+   * virtual clock brings its own.
+   */
+  every?(intervalMs: number, act: () => void): () => void;
 }
 
 export interface Environment {

@@ -22,7 +22,7 @@ export class Session {
   #number = 0;
   #newest: string | undefined;
   #refreshedAt = { now: 0, elapsed: 0 };
-  #timer: NodeJS.Timeout | undefined;
+  #stopRefreshing: () => void = () => undefined;
   #refreshing: Promise<void> = Promise.resolve();
   #lastFailure: unknown;
 
@@ -41,10 +41,10 @@ export class Session {
   ): Promise<Session> {
     const session = new Session(repository, kind, pins);
     await session.#put("active");
-    session.#timer = setInterval(() => {
+    const { clock } = repository.environment;
+    session.#stopRefreshing = (clock.every?.bind(clock) ?? everySoOften)(refreshIntervalMs, () => {
       session.#refreshing = session.#refreshing.then(() => session.#refresh());
-    }, refreshIntervalMs);
-    session.#timer.unref();
+    });
     return session;
   }
 
@@ -89,7 +89,7 @@ export class Session {
 
   /** Says that nothing depends on this session any more. */
   async end(state: Exclude<SessionState, "active"> = "ended"): Promise<void> {
-    clearInterval(this.#timer);
+    this.#stopRefreshing();
     await this.#refreshing;
     await this.#put(state);
   }
@@ -153,4 +153,12 @@ export class Session {
     // Older objects say nothing more; where we may not delete, a collector does.
     if (previous !== undefined) await storage.delete("locks", previous).catch(() => undefined);
   }
+}
+
+function everySoOften(intervalMs: number, act: () => void): () => void {
+  const timer = setInterval(act, intervalMs);
+  timer.unref(); // A session keeps no process alive.
+  return () => {
+    clearInterval(timer);
+  };
 }
