@@ -114,7 +114,7 @@ function build() {
 /** npm goes on without optional packages that it cannot build. */
 async function needZstd() {
   const { openBuiltIn, openNative } = await import("../dist/repo/blobs/zstd.js");
-  if ((openNative(undefined) ?? openBuiltIn(undefined)) !== undefined) return;
+  if ((openNative({}) ?? openBuiltIn({})) !== undefined) return;
   console.error("zstd-napi was not built, and this Node has no zstd of its own. Use Node 24, or:");
   console.error("  apt-get install python3 make g++ && npm rebuild zstd-napi");
   process.exit(1);

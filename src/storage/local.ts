@@ -27,6 +27,7 @@ import {
 import { readFully, syncFolder, writeDurably } from "./durable-file.ts";
 import { backendError, errnoOf } from "./local-errors.ts";
 import { filesOf } from "./local-listing.ts";
+import { OpenFiles } from "./open-files.ts";
 import {
   type ByteRange,
   configName,
@@ -85,6 +86,7 @@ export async function openLocalStorage(root: string): Promise<LocalStorage> {
 export class LocalStorage implements Storage {
   readonly location: string;
   readonly #root: string;
+  readonly #packs = new OpenFiles();
   #canLink = true;
   #temporaries = 0;
 
@@ -123,28 +125,20 @@ export class LocalStorage implements Storage {
     call?: StorageCall & { readonly into?: Uint8Array },
   ): Promise<Uint8Array | undefined> {
     call?.signal?.throwIfAborted();
-    let file: FileHandle | undefined;
+    const path = this.#path(kind, name);
+    const read = (file: FileHandle): Promise<Uint8Array> =>
+      readRange(file, `${kind} object ${name}`, range, call?.into);
     try {
-      file = await open(this.#path(kind, name), constants.O_RDONLY);
-      const { offset, length } = range ?? { offset: 0, length: (await file.stat()).size };
-      assert(offset >= 0 && length >= 0, "a range begins and ends at or after 0");
-      const bytes =
-        call?.into === undefined ? new Uint8Array(length) : call.into.subarray(0, length);
-      assert(bytes.length === length, "a buffer holds the range read into it");
-      const end = offset + (await readFully(file, bytes, offset));
-      if (end === offset + length && (length > 0 || end <= (await file.stat()).size)) return bytes;
-      throw new CorruptionError(
-        `Cannot read ${kind} object ${name}: it ends before byte ${offset + length}`,
-        { hint: "See: ashlar check" },
-      );
+      // Packs are read in many pieces; all else once and whole.
+      if (kind === "data" && range !== undefined) return await this.#packs.use(path, read);
+      await using file = await open(path, constants.O_RDONLY);
+      return await read(file);
     } catch (error) {
       if (errnoOf(error) === "ENOENT") {
         await this.#assertPresent();
         return undefined;
       }
       throw backendError(error, `Cannot read ${kind} object ${name} from ${this.location}`);
-    } finally {
-      await file?.close();
     }
   }
 
@@ -190,7 +184,9 @@ export class LocalStorage implements Storage {
   async delete(kind: ObjectKind, name: string, call?: StorageCall): Promise<boolean> {
     call?.signal?.throwIfAborted();
     try {
-      const isGone = await removed(this.#path(kind, name));
+      const path = this.#path(kind, name);
+      await this.#packs.forget(path);
+      const isGone = await removed(path);
       if (!isGone) await this.#assertPresent();
       // When there was none as well: a run killed just before the sync may have removed it.
       await syncFolder(this.#folder(kind, name));
@@ -201,7 +197,7 @@ export class LocalStorage implements Storage {
   }
 
   close(): Promise<void> {
-    return Promise.resolve();
+    return this.#packs.close();
   }
 
   /**
@@ -299,6 +295,23 @@ export class LocalStorage implements Storage {
       { hint: "Was the disk unmounted? Mount it and run again" },
     );
   }
+}
+
+async function readRange(
+  file: FileHandle,
+  what: string,
+  range: ByteRange | undefined,
+  into: Uint8Array | undefined,
+): Promise<Uint8Array> {
+  const { offset, length } = range ?? { offset: 0, length: (await file.stat()).size };
+  assert(offset >= 0 && length >= 0, "a range begins and ends at or after 0");
+  const bytes = into === undefined ? new Uint8Array(length) : into.subarray(0, length);
+  assert(bytes.length === length, "a buffer holds the range read into it");
+  const end = offset + (await readFully(file, bytes, offset));
+  if (end === offset + length && (length > 0 || end <= (await file.stat()).size)) return bytes;
+  throw new CorruptionError(`Cannot read ${what}: it ends before byte ${offset + length}`, {
+    hint: "See: ashlar check",
+  });
 }
 
 async function exists(path: string): Promise<boolean> {

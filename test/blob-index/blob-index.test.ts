@@ -88,6 +88,21 @@ class Model {
 }
 
 describe("BlobIndex", () => {
+  it("finds ids in a run that is too large to be read whole", async () => {
+    const repository = await makeRepository();
+    const packs = Array.from({ length: 150 }, () => makePack({ ids: randomIds(1000) }));
+    await putIndexObject(repository, packs);
+    const index = await openIndex(repository, makeCacheDir());
+    for (const pack of packs) {
+      for (const ordinal of [0, 500, 999]) {
+        const id = pack.ids.slice(ordinal * 32, (ordinal + 1) * 32);
+        expect(index.lookup("data", id)?.ordinal).toBe(ordinal);
+      }
+    }
+    expect(randomIds(100).some((id) => index.has("data", id))).toBe(false);
+    expect(index.isIntact).toBe(true);
+  });
+
   it("answers as a plain list of packs does, whatever happens to the repository", async () => {
     await fc.assert(
       fc.asyncProperty(fc.array(step, { minLength: 1, maxLength: 14 }), async (steps) => {

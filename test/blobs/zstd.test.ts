@@ -1,7 +1,11 @@
 import zlib from "node:zlib";
 import { describe, expect, test } from "vitest";
 import { CorruptionError, UsageError } from "../../src/errors.ts";
-import { parseCompressionLevel, zstdParameters } from "../../src/repo/blobs/levels.ts";
+import {
+  parseCompressionLevel,
+  zstdDeltaParameters,
+  zstdParameters,
+} from "../../src/repo/blobs/levels.ts";
 import { frameContentBytes } from "../../src/repo/blobs/zstd-frame.ts";
 import { openBuiltIn, openNative, openZstd, type ZstdEngine } from "../../src/repo/blobs/zstd.ts";
 import { fixedRandom } from "../support/fixed-random.ts";
@@ -9,7 +13,7 @@ import { fixedRandom } from "../support/fixed-random.ts";
 const text = new TextEncoder().encode("The quick brown fox jumps over the lazy dog. ".repeat(3000));
 const noise = fixedRandom("noise").bytes(100_000);
 
-const parameters = zstdParameters("auto");
+const parameters = { plain: zstdParameters("auto"), delta: zstdDeltaParameters("auto") };
 const engines: [string, ZstdEngine | undefined][] = [
   ["zstd-napi", openNative(parameters)],
   ["node:zlib", openBuiltIn(parameters)],
@@ -106,6 +110,7 @@ test("level off compresses nothing and still reads", () => {
 test("no level makes windows that a reader need not allow", () => {
   for (const level of ["fastest", "auto", "better", "max", 1, 22] as const) {
     expect(zstdParameters(level)?.windowLog).toBe(20);
+    expect(zstdDeltaParameters(level)?.windowLog).toBe(20);
   }
 });
 

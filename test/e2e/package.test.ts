@@ -20,7 +20,7 @@ const canCompile = ["python3", "make", "g++"].every(
   (tool) => spawnSync(tool, ["--version"]).status === 0,
 );
 
-const hasBuiltInZstd = openBuiltIn(undefined) !== undefined;
+const hasBuiltInZstd = openBuiltIn({}) !== undefined;
 
 let folder: string;
 let tarball: string;

@@ -27,6 +27,9 @@ import {
   type RunPack,
 } from "./run-layout.ts";
 
+/** Up to this size a run's buckets are read at once: 100,000 chunks. A few such runs are open at most. */
+const wholeBytesMost = 4 * 1024 * 1024;
+
 export class Run {
   readonly fileName: string;
   readonly header: RunHeader;
@@ -44,6 +47,8 @@ export class Run {
   readonly #filter: Uint8Array;
   readonly #bucketsAt: number;
   #loaded = -1;
+  /** All buckets, of a run that is small. */
+  #whole: Uint8Array | undefined;
 
   private constructor(
     fileName: string,
@@ -193,11 +198,7 @@ export class Run {
         length >= 0 && begin + length <= this.header.bucketsLength,
         "bucket lies outside of the run",
       );
-      if (length > this.bucket.length) this.bucket = new Uint8Array(length);
-      const got =
-        length === 0 ? 0 : readSync(this.#fd, this.bucket, 0, length, this.#bucketsAt + begin);
-      checkCache(got === length, "bucket is cut off");
-      const bucket = this.bucket.subarray(0, length);
+      const bucket = this.#readBucket(begin, length);
       checkBucket(bucket, number);
       this.recordCount = bucketRecordCount(bucket);
       this.#loaded = number;
@@ -205,6 +206,20 @@ export class Run {
       this.damaged = true;
     }
     return !this.damaged;
+  }
+
+  /** Leaves it at the beginning of `this.bucket`. */
+  #readBucket(begin: number, length: number): Uint8Array {
+    if (this.header.bucketsLength <= wholeBytesMost) {
+      this.#whole ??= readAt(this.#fd, this.#bucketsAt, this.header.bucketsLength);
+      this.bucket = this.#whole.subarray(begin, begin + length);
+      return this.bucket;
+    }
+    if (length > this.bucket.length) this.bucket = new Uint8Array(length);
+    const got =
+      length === 0 ? 0 : readSync(this.#fd, this.bucket, 0, length, this.#bucketsAt + begin);
+    checkCache(got === length, "bucket is cut off");
+    return this.bucket.subarray(0, length);
   }
 }
 

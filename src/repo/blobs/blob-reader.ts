@@ -29,6 +29,7 @@ import { BlobDecoder } from "./open-blob.ts";
 import { PackSecrets } from "./pack-secrets.ts";
 import { PlainCache } from "./plain-cache.ts";
 import { RestorePool } from "./restore-pool.ts";
+import { SharedSlab } from "./shared-slab.ts";
 import { openZstd } from "./zstd.ts";
 
 export interface BlobReaderOptions {
@@ -62,6 +63,8 @@ export class BlobReader {
   readonly #secrets: PackSecrets;
   readonly #decoder: BlobDecoder;
   readonly #cache: PlainCache;
+  /** Chunks become bases, which go to other threads: what is shared is not copied on the way. */
+  readonly #shared = new SharedSlab();
   readonly #reading = new Map<string, Promise<Uint8Array>>();
   /** Packs that were missing when the index was last looked at: a second look changes nothing. */
   readonly #missingPacks = new Set<string>();
@@ -217,7 +220,7 @@ export class BlobReader {
     const blob = { ...location, id };
     const opener = new PackOpener(opened.secret, repoId, opened.cls);
     try {
-      const into = cls === "data" ? sharedBytes(location.plainLength) : undefined;
+      const into = cls === "data" ? this.#shared.take(location.plainLength) : undefined;
       const decoded = this.#decoder.decode(cls, blob, opener.openBlob(blob, sealed), into);
       if (decoded instanceof Uint8Array) return decoded;
       const bases = await Promise.all(
@@ -246,11 +249,6 @@ export class BlobReader {
     await this.#refreshing;
     return true;
   }
-}
-
-/** Chunks become bases, which go to other threads: what is shared is not copied on the way. */
-function sharedBytes(length: number): Uint8Array {
-  return new Uint8Array(new SharedArrayBuffer(length));
 }
 
 function lost(cls: BlobClass, id: Uint8Array, faults: readonly CorruptionError[]): CorruptionError {

@@ -13,6 +13,13 @@ export interface HooksOptions extends HookObjectContext {
   readonly objects: () => readonly { readonly name: string; readonly size: number }[];
 }
 
+export interface Likeness {
+  /** The first 8 bytes of the chunk's id, hexadecimal. */
+  readonly prefix: string;
+  /** Hooks it shares. */
+  readonly count: number;
+}
+
 /** 32 MiB of table, about 1.2 million hooks: one in 4 blocks of 20 GiB of different data, one in 8 of 40. */
 const tableSlotsMost = 1 << 21;
 /** Of hook objects that are read. */
@@ -34,24 +41,23 @@ export class Hooks {
   }
 
   /**
-   * Chunks that share the most hooks, by the first 8 bytes of their ids; the likest last.
+   * Known chunks that share hooks, the likest last.
    *
    * @param hooks  pairs of low and high half
    */
-  async likest(hooks: Uint32Array, countMost: number): Promise<Uint8Array[]> {
+  async likest(hooks: Uint32Array): Promise<Likeness[]> {
     this.#loading ??= this.#load();
     await this.#loading;
-    const votes = new Map<string, number>();
+    const shared = new Map<string, number>();
     for (let at = 0; at < hooks.length; at += 2) {
       const found = this.#table.find(hooks[at]!, hooks[at + 1]!);
       if (found === -1) continue;
       const prefix = prefixHex(this.#table.words[found]!, this.#table.words[found + 1]!);
-      votes.set(prefix, (votes.get(prefix) ?? 0) + 1);
+      shared.set(prefix, (shared.get(prefix) ?? 0) + 1);
     }
-    return [...votes]
-      .sort((a, b) => a[1] - b[1])
-      .slice(-countMost)
-      .map(([prefix]) => new Uint8Array(Buffer.from(prefix, "hex")));
+    return [...shared]
+      .map(([prefix, count]) => ({ prefix, count }))
+      .sort((a, b) => a.count - b.count);
   }
 
   /** Notes a chunk that this run stores; a block that is known keeps its first chunk. */

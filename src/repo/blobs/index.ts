@@ -16,7 +16,7 @@ export {
   type WriterStats,
 } from "./blob-writer.ts";
 export type { KnownBase } from "./choose-form.ts";
-export { Hooks } from "./hooks.ts";
+export { Hooks, type Likeness } from "./hooks.ts";
 export { getHooks, type HookObjectContext, putHooks } from "./hook-objects.ts";
 export { DeltaBases } from "./delta-bases.ts";
 export type { CutSource, ReadFault } from "./lane-messages.ts";

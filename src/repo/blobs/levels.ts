@@ -47,6 +47,27 @@ export function zstdParameters(level: CompressionLevel): ZstdParameters | undefi
   return { ...base, windowLog: windowLogMost };
 }
 
+/**
+ * With a dictionary up to 512 KiB long, small tables forget most of it and a cheap search finds as much
+ * as a thorough one: measured in docs/decisions/0012-deltas.md.
+ */
+const deltaParameters: ZstdParameters = {
+  compressionLevel: 1,
+  strategy: 1,
+  hashLog: 16,
+  minMatch: 5,
+  windowLog: windowLogMost,
+};
+/** From this level on zstd's own tables are as large. */
+const deltaLevelLeast = 3;
+
+/** How a chunk is compressed against its bases. @returns undefined for `off` */
+export function zstdDeltaParameters(level: CompressionLevel): ZstdParameters | undefined {
+  if (level === "auto" || level === "fastest") return deltaParameters;
+  if (typeof level === "number" && level < deltaLevelLeast) return deltaParameters;
+  return zstdParameters(level);
+}
+
 /** @throws {UsageError} unless `text` is one of the names or 1 to 22 */
 export function parseCompressionLevel(text: string): CompressionLevel {
   const name = levelNames.find((candidate) => candidate === text);

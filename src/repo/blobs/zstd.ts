@@ -9,7 +9,12 @@ import { createRequire } from "node:module";
 import zlib from "node:zlib";
 import type * as Binding from "zstd-napi/binding.js";
 import { CorruptionError, FailedError } from "../../errors.ts";
-import { zstdParameters, type CompressionLevel, type ZstdParameters } from "./levels.ts";
+import {
+  zstdDeltaParameters,
+  zstdParameters,
+  type CompressionLevel,
+  type ZstdParameters,
+} from "./levels.ts";
 import { frameContentBytes } from "./zstd-frame.ts";
 
 export interface ZstdEngine {
@@ -32,9 +37,16 @@ export interface ZstdEngine {
   ): Uint8Array;
 }
 
+/** Undefined: nothing is compressed so. */
+export interface EngineParameters {
+  readonly plain?: ZstdParameters | undefined;
+  /** Where a dictionary is given. */
+  readonly delta?: ZstdParameters | undefined;
+}
+
 /** @throws {FailedError} where neither engine is there */
 export function openZstd(level: CompressionLevel): ZstdEngine {
-  const parameters = zstdParameters(level);
+  const parameters = { plain: zstdParameters(level), delta: zstdDeltaParameters(level) };
   const engine = openNative(parameters) ?? openBuiltIn(parameters);
   if (engine !== undefined) return engine;
   throw new FailedError("Cannot compress: this installation has no zstd", {
@@ -45,27 +57,31 @@ export function openZstd(level: CompressionLevel): ZstdEngine {
 const noDictionary = new Uint8Array(0);
 
 /** @returns undefined where zstd-napi was not built */
-export function openNative(parameters: ZstdParameters | undefined): ZstdEngine | undefined {
+export function openNative(parameters: EngineParameters): ZstdEngine | undefined {
   let binding: typeof Binding;
   try {
     binding = createRequire(import.meta.url)("zstd-napi/binding.js") as typeof Binding;
   } catch {
     return undefined;
   }
-  const encoder = new binding.CCtx();
+  const makeEncoder = (settings: ZstdParameters | undefined): Binding.CCtx | undefined => {
+    if (settings === undefined) return undefined;
+    const made = new binding.CCtx();
+    for (const [name, value] of Object.entries(settings) as [keyof ZstdParameters, number][]) {
+      made.setParameter(binding.CParameter[name], value);
+    }
+    made.setParameter(binding.CParameter.checksumFlag, 0);
+    made.setParameter(binding.CParameter.dictIDFlag, 0);
+    return made;
+  };
+  const encoders = { plain: makeEncoder(parameters.plain), delta: makeEncoder(parameters.delta) };
   const decoder = new binding.DCtx();
   let scratch = new Uint8Array(0);
-  if (parameters !== undefined) {
-    for (const [name, value] of Object.entries(parameters) as [keyof ZstdParameters, number][]) {
-      encoder.setParameter(binding.CParameter[name], value);
-    }
-    encoder.setParameter(binding.CParameter.checksumFlag, 0);
-    encoder.setParameter(binding.CParameter.dictIDFlag, 0);
-  }
   return {
     name: "zstd-napi",
     compress(plain, dictionary) {
-      if (parameters === undefined) return undefined;
+      const encoder = dictionary === undefined ? encoders.plain : encoders.delta;
+      if (encoder === undefined) return undefined;
       const bound = binding.compressBound(plain.length);
       if (scratch.length < bound) scratch = new Uint8Array(bound);
       if (dictionary !== undefined) encoder.loadDictionary(dictionary);
@@ -99,17 +115,27 @@ interface ZlibWithZstd {
 }
 
 /** @returns undefined where node:zlib has no zstd, or one that knows no dictionaries */
-export function openBuiltIn(parameters: ZstdParameters | undefined): ZstdEngine | undefined {
+export function openBuiltIn(parameters: EngineParameters): ZstdEngine | undefined {
   const { zstdCompressSync, zstdDecompressSync, constants } = zlib as unknown as ZlibWithZstd;
   if (zstdCompressSync === undefined || zstdDecompressSync === undefined) return undefined;
-  const params: Record<string, number> = {};
-  for (const [name, value] of Object.entries(parameters ?? {}) as [string, number][]) {
-    params[String(constants[`ZSTD_c_${name}`])] = value;
-  }
+  const numbered = (settings: ZstdParameters | undefined): Record<string, number> | undefined =>
+    settings === undefined
+      ? undefined
+      : Object.fromEntries<number>(
+          (Object.entries(settings) as [string, number][]).map(([name, value]) => [
+            constants[`ZSTD_c_${name}`],
+            value,
+          ]),
+        );
+  const numberedParameters = {
+    plain: numbered(parameters.plain),
+    delta: numbered(parameters.delta),
+  };
   const engine: ZstdEngine = {
     name: "node:zlib",
     compress(plain, dictionary) {
-      if (parameters === undefined) return undefined;
+      const params = dictionary === undefined ? numberedParameters.plain : numberedParameters.delta;
+      if (params === undefined) return undefined;
       return zstdCompressSync(plain, { params, dictionary, pledgedSrcSize: plain.length });
     },
     decompress(frame, plainBytes, dictionary, into) {

@@ -14,9 +14,6 @@ import {
 } from "../../format/index.ts";
 import { type NodeSource, type Piece, segmentAt, segmentPieces } from "../tree-reader.ts";
 
-/** Old bytes this far before and behind a chunk are taken in: cuts may have moved. */
-const marginBytes = 64 * 1024;
-
 export class ParentImage {
   readonly #source: NodeSource;
   readonly #entry: DirectoryEntry;
@@ -55,16 +52,14 @@ export class ParentImage {
   }
 }
 
-/** Those that overlap the chunk, or lie close by, as slices; the one that overlaps most is last. */
+/** What of them overlaps the chunk, as slices; the one that overlaps most is last. */
 function candidates(pieces: readonly Piece[], offset: number, length: number): DeltaBase[] {
-  const from = offset - marginBytes;
-  const to = offset + length + marginBytes;
+  const end = offset + length;
   return pieces
     .flatMap((piece) => {
-      const end = piece.offset + piece.length;
-      if (piece.id === undefined || end <= from || piece.offset >= to) return [];
-      const overlap = Math.min(end, offset + length) - Math.max(piece.offset, offset);
-      return [{ overlap, base: sliced(piece.id, piece, from, to) }];
+      const overlap = Math.min(piece.offset + piece.length, end) - Math.max(piece.offset, offset);
+      if (piece.id === undefined || overlap <= 0) return [];
+      return [{ overlap, base: sliced(piece.id, piece, offset, end) }];
     })
     .sort((a, b) => a.overlap - b.overlap)
     .slice(-deltaBaseCountMax)
