@@ -118,15 +118,14 @@ interface ZlibWithZstd {
 export function openBuiltIn(parameters: EngineParameters): ZstdEngine | undefined {
   const { zstdCompressSync, zstdDecompressSync, constants } = zlib as unknown as ZlibWithZstd;
   if (zstdCompressSync === undefined || zstdDecompressSync === undefined) return undefined;
-  const numbered = (settings: ZstdParameters | undefined): Record<string, number> | undefined =>
-    settings === undefined
-      ? undefined
-      : Object.fromEntries<number>(
-          (Object.entries(settings) as [string, number][]).map(([name, value]) => [
-            constants[`ZSTD_c_${name}`],
-            value,
-          ]),
-        );
+  const numbered = (settings: ZstdParameters | undefined): Record<string, number> | undefined => {
+    if (settings === undefined) return undefined;
+    const byNumber: Record<string, number> = {};
+    for (const [name, value] of Object.entries(settings) as [string, number][]) {
+      byNumber[String(constants[`ZSTD_c_${name}`])] = value;
+    }
+    return byNumber;
+  };
   const numberedParameters = {
     plain: numbered(parameters.plain),
     delta: numbered(parameters.delta),
