@@ -11,7 +11,8 @@ const rooms = {
   nbd: ["posix"],
   image: ["posix", "nbd"],
   machine: ["posix", "nbd", "image"],
-  serve: [
+  "serve/rest": ["crypto", "storage", "posix"],
+  "serve/nbd": [
     "repo/ops",
     "repo/blobs",
     "repo/blob-index",

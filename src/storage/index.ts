@@ -1,5 +1,6 @@
 /** Where objects lie: the interface, the local file system, and how a location is opened. */
 export type { Backend, StorageEnvironment } from "./backend.ts";
+export { syncFolder } from "./durable-file.ts";
 export { createStorage, openStorage } from "./location.ts";
 export { createLocalStorage, LocalStorage, openLocalStorage } from "./local.ts";
 export {

@@ -19,6 +19,7 @@ const loaders: Readonly<Record<string, () => Promise<{ readonly command: Command
   prune: () => import("./prune.ts"),
   check: () => import("./check.ts"),
   repair: () => import("./repair.ts"),
+  serve: () => import("./serve.ts"),
   cache: () => import("./cache.ts"),
   completion: () => import("./completion.ts"),
   version: () => import("./version.ts"),
