@@ -152,7 +152,7 @@ function byId(locations: readonly BlobLocation[]): BlobLocation[][] {
 }
 
 /** What a tree node names, whatever kind of node it is. */
-function childrenOf(bytes: Uint8Array): {
+export function childrenOf(bytes: Uint8Array): {
   readonly nodes: readonly Uint8Array[];
   readonly chunks: readonly Uint8Array[];
 } {

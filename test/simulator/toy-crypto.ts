@@ -1,0 +1,69 @@
+/**
+ * Elliptic curves that cost nothing and protect nothing: most of a tiny run's time would go to
+ * libsodium's. What is sealed for a key still opens with that key alone, what is signed still verifies
+ * only unchanged; so the program runs as it is, and ten thousand runs fit into minutes.
+ */
+import { createHash } from "node:crypto";
+import { loadSodium, sodium } from "../../src/crypto/sodium.ts";
+
+const tagBytes = 16;
+
+export async function useToyCrypto(): Promise<void> {
+  await loadSodium();
+  Object.assign(sodium(), {
+    crypto_sign_seed_keypair: (seed: Uint8Array) => {
+      const publicKey = hash("sign", seed);
+      return { publicKey, privateKey: joined(seed, publicKey), keyType: "ed25519" };
+    },
+    crypto_sign_detached: (message: Uint8Array, secret: Uint8Array) =>
+      signature(message, secret.subarray(32)),
+    crypto_sign_verify_detached: (signed: Uint8Array, message: Uint8Array, key: Uint8Array) =>
+      Buffer.compare(signed, signature(message, key)) === 0,
+    crypto_box_seed_keypair: (seed: Uint8Array) => {
+      const key = hash("box", seed);
+      return { publicKey: key, privateKey: key.slice(), keyType: "x25519" };
+    },
+    crypto_generichash: (bytes: number, message: Uint8Array) =>
+      hash("nonce", message).subarray(0, bytes),
+    crypto_box_easy: (message: Uint8Array, _nonce: Uint8Array, to: Uint8Array, from: Uint8Array) =>
+      box(message, shared(to, from)),
+    crypto_box_seal_open: (sealed: Uint8Array, _own: Uint8Array, secret: Uint8Array) =>
+      unbox(sealed.subarray(32), shared(sealed.subarray(0, 32), secret)),
+  });
+}
+
+/** The same whichever half of each pair one has: here the halves are equal. */
+function shared(a: Uint8Array, b: Uint8Array): Uint8Array {
+  return hash(
+    "shared",
+    a.map((byte, at) => byte ^ b[at]!),
+  );
+}
+
+function box(message: Uint8Array, key: Uint8Array): Uint8Array {
+  const masked = message.map((byte, at) => byte ^ key[at % 32]!);
+  return joined(tag(masked, key), masked);
+}
+
+function unbox(sealed: Uint8Array, key: Uint8Array): Uint8Array {
+  const masked = sealed.subarray(tagBytes);
+  if (Buffer.compare(tag(masked, key), sealed.subarray(0, tagBytes)) !== 0)
+    throw new Error("sealed to another key");
+  return masked.map((byte, at) => byte ^ key[at % 32]!);
+}
+
+function tag(bytes: Uint8Array, key: Uint8Array): Uint8Array {
+  return hash("tag", joined(key, bytes)).subarray(0, tagBytes);
+}
+
+function signature(message: Uint8Array, publicKey: Uint8Array): Uint8Array {
+  return new Uint8Array(createHash("sha512").update(publicKey).update(message).digest());
+}
+
+function hash(purpose: string, bytes: Uint8Array): Uint8Array {
+  return new Uint8Array(createHash("sha256").update(purpose).update(bytes).digest());
+}
+
+function joined(a: Uint8Array, b: Uint8Array): Uint8Array {
+  return new Uint8Array(Buffer.concat([a, b]));
+}
