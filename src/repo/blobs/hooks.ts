@@ -25,14 +25,16 @@ const tableSlotsMost = 1 << 21;
 /** Of hook objects that are read. */
 const readBytesMost = 64 * 1024 * 1024;
 const writeEvery = 1 << 18;
+/** A night has few: their room grows from here. */
+const roomFirst = 1 << 10;
 
 export class Hooks {
   readonly #options: HooksOptions;
   readonly #table = new HookTable(tableSlotsMost);
   #loading: Promise<void> | undefined;
   /** What is not stored yet. */
-  readonly #values = new Uint32Array(2 * writeEvery);
-  readonly #prefixes = new Uint32Array(2 * writeEvery);
+  #values = new Uint32Array(2 * roomFirst);
+  #prefixes = new Uint32Array(2 * roomFirst);
   #count = 0;
   #writing: Promise<void> = Promise.resolve();
 
@@ -69,6 +71,7 @@ export class Hooks {
     const high = view.getUint32(4, true);
     for (let at = 0; at < hooks.length; at += 2) {
       if (!this.#table.add(hooks[at]!, hooks[at + 1]!, low, high)) continue;
+      if (2 * this.#count === this.#values.length) this.#grow();
       this.#values.set([hooks[at]!, hooks[at + 1]!], 2 * this.#count);
       this.#prefixes.set([low, high], 2 * this.#count);
       if (++this.#count === writeEvery) await this.write();
@@ -85,6 +88,14 @@ export class Hooks {
     if (list.values.length > 0)
       this.#writing = this.#writing.then(() => putHooks(this.#options, list));
     return this.#writing;
+  }
+
+  #grow(): void {
+    const [values, prefixes] = [this.#values, this.#prefixes];
+    this.#values = new Uint32Array(2 * values.length);
+    this.#prefixes = new Uint32Array(2 * prefixes.length);
+    this.#values.set(values);
+    this.#prefixes.set(prefixes);
   }
 
   /** The largest first: they stand for the most data. What cannot be opened proposes nothing. */
