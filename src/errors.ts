@@ -75,6 +75,8 @@ export class BackendError extends StoreError {
   readonly temporary: boolean;
   /** The system's name for it (ENOSPC, EACCES), where there is one. */
   readonly errno: string | undefined;
+  /** How long the server asks us to wait. */
+  readonly retryAfterMs: number | undefined;
 
   constructor(
     message: string,
@@ -82,11 +84,13 @@ export class BackendError extends StoreError {
       readonly hint?: string;
       readonly temporary?: boolean;
       readonly errno?: string;
+      readonly retryAfterMs?: number;
     } = {},
   ) {
     super(message, options);
     this.temporary = options.temporary ?? false;
     this.errno = options.errno;
+    this.retryAfterMs = options.retryAfterMs;
   }
 }
 

@@ -137,7 +137,7 @@ class Patience {
     const now = clock.now();
     if (this.#failures === 0) this.#end = now + patienceMs;
     const longest = Math.min(delayMsMax, delayMsFirst * 2 ** this.#failures++);
-    const delayMs = longest / 2 + (random() * longest) / 2;
+    const delayMs = longest / 2 + (random() * longest) / 2 + (error.retryAfterMs ?? 0);
     if (now + delayMs > this.#end) throw error;
     onRetry?.(error, delayMs);
     await sleep(delayMs, this.#signal);

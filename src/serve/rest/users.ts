@@ -126,7 +126,13 @@ function checked(fields: Partial<Record<keyof UserRecord, unknown>>): Checked {
     return { problem: `the password of ${name} is no scrypt hash` };
   if (readData !== undefined && typeof readData !== "boolean")
     return { problem: `readData of ${name} is neither true nor false` };
-  const record = { name, role, repositories: paths, password, ...(readData ? { readData } : {}) };
+  const record: UserRecord = {
+    name,
+    role,
+    repositories: paths,
+    password,
+    ...(readData === true ? { readData } : {}),
+  };
   const limits: Record<string, number> = {};
   for (const [key, value] of Object.entries(rest)) {
     if (!["quotaBytes", "requestsPerSecond", "bytesPerSecond"].includes(key))

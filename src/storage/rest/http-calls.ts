@@ -1,0 +1,190 @@
+/** Requests to one server: kept connections, time limits, bodies from any memory; every failure as a BackendError. */
+import http from "node:http";
+import https from "node:https";
+import { Readable } from "node:stream";
+import { pipeline } from "node:stream/promises";
+import { StoreError } from "../../errors.ts";
+import { connectionError, StalledError } from "./rest-errors.ts";
+import type { RestServer } from "./rest-server.ts";
+
+/** Small enough that a slow line shows movement, large enough that calls cost nothing. */
+const pieceBytes = 256 * 1024;
+/** What is left of an answer that nobody wants, so that its connection can be used again. */
+const drainBytesMax = 256 * 1024;
+
+export interface HttpRequest {
+  readonly method: "GET" | "HEAD" | "POST" | "DELETE";
+  /** Below the repository's own path; encoded. */
+  readonly path: string;
+  /** For messages: "read data object 3f9a…". */
+  readonly action: string;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly body?: readonly Uint8Array[];
+  readonly signal?: AbortSignal | undefined;
+}
+
+export type HttpAnswer = http.IncomingMessage & { readonly statusCode: number };
+
+export class HttpCalls {
+  readonly server: RestServer;
+  readonly #agent: http.Agent;
+
+  constructor(server: RestServer) {
+    this.server = server;
+    const options = {
+      keepAlive: true,
+      maxSockets: server.connectionsMax,
+      scheduling: "lifo" as const,
+    };
+    this.#agent = server.isTls
+      ? new https.Agent({
+          ...options,
+          ...(server.ca === undefined ? {} : { ca: Buffer.from(server.ca) }),
+          ...(server.certificate === undefined ? {} : { cert: Buffer.from(server.certificate) }),
+          ...(server.key === undefined ? {} : { key: Buffer.from(server.key) }),
+        })
+      : new http.Agent(options);
+  }
+
+  /**
+   * Sends, and gives `read` the answer whose body it has to read or leave.
+   * @throws {BackendError} temporary where a connection failed, stalled or ended early
+   */
+  async call<T>(request: HttpRequest, read: (answer: HttpAnswer) => Promise<T> | T): Promise<T> {
+    const { answer, sent } = await this.open(request);
+    try {
+      const value = await read(answer);
+      await drained(answer);
+      // Until then the body's memory is not the caller's again; an early answer ends the sending.
+      await sent.catch(() => undefined);
+      return value;
+    } catch (error) {
+      answer.destroy();
+      await sent.catch(() => undefined);
+      throw this.failure(error, request);
+    }
+  }
+
+  /** As `call`, for a body that is read over a longer time: who reads it destroys it. */
+  async open(request: HttpRequest): Promise<{ answer: HttpAnswer; sent: Promise<void> }> {
+    request.signal?.throwIfAborted();
+    const outgoing = this.#start(request);
+    const sent = sendBody(outgoing, request.body ?? []);
+    sent.catch(() => undefined); // The answer's promise tells of it.
+    try {
+      const answer = await answerTo(outgoing);
+      // Refused before it had heard all: the rest need not be sent.
+      if (answer.statusCode >= 300 && !outgoing.writableFinished) outgoing.destroy();
+      return { answer, sent };
+    } catch (error) {
+      outgoing.destroy();
+      await sent.catch(() => undefined);
+      throw this.failure(error, request);
+    }
+  }
+
+  /** Of an answer that is read at the pace of who uses it: that pace is no stall. */
+  async *chunksOf(answer: HttpAnswer): AsyncGenerator<Uint8Array> {
+    for await (const chunk of answer as AsyncIterable<Uint8Array>) {
+      answer.socket.setTimeout(0);
+      yield chunk;
+      answer.socket.setTimeout(this.server.idleTimeoutMs);
+    }
+  }
+
+  failure(error: unknown, { signal, action }: HttpRequest): unknown {
+    if (signal?.aborted === true) return signal.reason;
+    if (error instanceof StoreError) return error;
+    return connectionError(error, `Cannot ${action}`, this.server);
+  }
+
+  close(): void {
+    this.#agent.destroy();
+  }
+
+  #start({ method, path, headers, body, signal }: HttpRequest): http.ClientRequest {
+    const { server } = this;
+    const length = (body ?? []).reduce((sum, part) => sum + part.length, 0);
+    const outgoing = (server.isTls ? https : http).request({
+      method,
+      agent: this.#agent,
+      ...(server.socketPath === undefined
+        ? { hostname: server.hostname, port: server.port }
+        : { socketPath: server.socketPath }),
+      path: `${server.basePath}${path}`,
+      headers: {
+        ...headers,
+        ...(server.authorization === undefined ? {} : { authorization: server.authorization }),
+        ...(method === "POST" ? { "content-length": length } : {}),
+      },
+      ...(signal === undefined ? {} : { signal }),
+    });
+    outgoing.setTimeout(server.idleTimeoutMs, () => {
+      outgoing.destroy(new StalledError(`nothing moved for ${server.idleTimeoutMs / 1000} s`));
+    });
+    limitConnecting(outgoing, server);
+    return outgoing;
+  }
+}
+
+function limitConnecting(outgoing: http.ClientRequest, server: RestServer): void {
+  outgoing.once("socket", (socket) => {
+    if (!socket.connecting) return;
+    const timer = setTimeout(() => {
+      outgoing.destroy(
+        new StalledError(`no connection within ${server.connectTimeoutMs / 1000} s`),
+      );
+    }, server.connectTimeoutMs);
+    const done = (): void => {
+      clearTimeout(timer);
+    };
+    socket.once(server.isTls ? "secureConnect" : "connect", done);
+    socket.once("close", done);
+  });
+}
+
+function answerTo(outgoing: http.ClientRequest): Promise<HttpAnswer> {
+  return new Promise((resolve, reject) => {
+    outgoing.once("response", (answer) => {
+      resolve(answer as HttpAnswer);
+    });
+    outgoing.on("error", reject);
+    outgoing.once("close", () => {
+      reject(new StalledError("the connection was closed"));
+    });
+  });
+}
+
+async function sendBody(outgoing: http.ClientRequest, parts: readonly Uint8Array[]): Promise<void> {
+  if (parts.length === 0) outgoing.end();
+  else
+    await pipeline(Readable.from(pieces(parts), { objectMode: true, highWaterMark: 1 }), outgoing);
+}
+
+/** Small neighbours are copied together, large parts are lent as they lie. */
+function* pieces(parts: readonly Uint8Array[]): Generator<Uint8Array> {
+  let small: Uint8Array[] = [];
+  let smallBytes = 0;
+  for (const part of parts) {
+    if (part.length < pieceBytes / 4) {
+      if (part.length > 0) small.push(part);
+      smallBytes += part.length;
+      if (smallBytes < pieceBytes) continue;
+    }
+    if (small.length > 0) yield Buffer.concat(small);
+    small = [];
+    smallBytes = 0;
+    if (part.length < pieceBytes / 4) continue;
+    for (let at = 0; at < part.length; at += pieceBytes) yield part.subarray(at, at + pieceBytes);
+  }
+  if (small.length > 0) yield Buffer.concat(small);
+}
+
+async function drained(answer: HttpAnswer): Promise<void> {
+  if (answer.readableEnded || answer.destroyed) return;
+  let bytes = 0;
+  for await (const chunk of answer as AsyncIterable<Uint8Array>) {
+    bytes += chunk.length;
+    if (bytes > drainBytesMax) break;
+  }
+}
