@@ -32,10 +32,10 @@ export const runCountMask = 0x7fff;
 export const defaultImageCutParams: ImageCutParams = {
   blockBytes,
   segmentBytes: 4 * 1024 * 1024,
-  minBytes: 16 * 1024,
-  averageBytes: 64 * 1024,
+  minBytes: 32 * 1024,
+  averageBytes: 128 * 1024,
   maxBytes: 256 * 1024,
-  threshold: imageThreshold(16 * 1024, 64 * 1024, blockBytes),
+  threshold: imageThreshold(32 * 1024, 128 * 1024, blockBytes),
   holeBlocks: 4,
 };
 

@@ -15,7 +15,13 @@ import {
   type ImageCutParams,
 } from "../../src/chunker/index.ts";
 
-const params = { ...defaultImageCutParams, holeBlocks: 16 };
+const params = {
+  ...defaultImageCutParams,
+  minBytes: 16_384,
+  averageBytes: 65_536,
+  threshold: imageThreshold(16_384, 65_536, 4096),
+  holeBlocks: 16,
+};
 const segmentBlocks = params.segmentBytes / blockBytes;
 const [minBlocks, maxBlocks] = [params.minBytes / blockBytes, params.maxBytes / blockBytes];
 
@@ -229,6 +235,7 @@ describe("image cut parameters", () => {
     expect(imageThreshold(16_384, 65_536, 4096)).toBe(Math.floor(2 ** 32 / 13));
     expect(imageThreshold(4096, 4096, 4096)).toBe(0xffff_ffff);
     expect(params.threshold).toBe(330_382_099);
+    expect(defaultImageCutParams.threshold).toBe(Math.floor(2 ** 32 / 25));
   });
 
   test("those that cannot cut are refused", () => {

@@ -9,7 +9,7 @@ import {
   blockBytes,
   cutSegment,
   cutStream,
-  defaultImageCutParams,
+  imageThreshold,
   defaultStreamCutParams,
   holeBit,
   PlainBlockHasher,
@@ -17,6 +17,16 @@ import {
   type BlockHashing,
 } from "../../src/chunker/index.ts";
 
+/** Not the sizes of new repositories: those of the first, whose cuts stay what they are. */
+const imageParams = {
+  blockBytes,
+  segmentBytes: 4 * 1024 * 1024,
+  minBytes: 16 * 1024,
+  averageBytes: 64 * 1024,
+  maxBytes: 256 * 1024,
+  threshold: imageThreshold(16 * 1024, 64 * 1024, blockBytes),
+  holeBlocks: 4,
+} as const;
 const cutKey = Uint8Array.from({ length: 32 }, (_, index) => index);
 const blockCount = 1024;
 
@@ -66,7 +76,7 @@ function imageCuts(hasher: BlockHashing): string {
   const hashes = hasher.hash(0, blockCount);
   const runs = (holeBlocks: number) => {
     const out = new Uint16Array(blockCount);
-    const params = { ...defaultImageCutParams, holeBlocks };
+    const params = { ...imageParams, holeBlocks };
     const runCount = cutSegment(hashes, blockCount, params, out);
     const named = Array.from(out.subarray(0, runCount), (run) =>
       run & holeBit ? `hole:${run & runCountMask}` : String(run),
@@ -76,8 +86,8 @@ function imageCuts(hasher: BlockHashing): string {
   return json({
     cutKey: Buffer.from(cutKey).toString("hex"),
     input: "BLAKE3 XOF of the empty message, 4 MiB, with runs of zeros as in golden.test.ts",
-    params: defaultImageCutParams,
-    runs: runs(defaultImageCutParams.holeBlocks),
+    params: imageParams,
+    runs: runs(imageParams.holeBlocks),
     runsWithHolesOf16: runs(16),
     values: lines(
       Array.from(hashes.values, (value) => value.toString(16).padStart(8, "0")),

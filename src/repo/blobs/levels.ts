@@ -1,16 +1,17 @@
 /**
  * What `--compression` may say, and what zstd makes of it.
  *
- * The names are restic's. `auto` is tuned for chunks of 64 KiB, not for files: measured beside the
+ * The names are restic's. `auto` is tuned for chunks of 128 KiB, not for files: measured beside the
  * plain levels in docs/decisions/0009-compression.md.
  */
 import { UsageError } from "../../errors.ts";
 
 const levelNames = ["off", "fastest", "auto", "better", "max"] as const;
 
-export type CompressionLevel = (typeof levelNames)[number] | number;
+/** `thorough` is what `auto` becomes where no deltas are made: they find most of what it finds. */
+export type CompressionLevel = (typeof levelNames)[number] | "thorough" | number;
 
-/** zstd's parameters by the names both engines share (`ZSTD_c_…`); strategy 3 is greedy. */
+/** zstd's parameters by the names both engines share (`ZSTD_c_…`); strategy 1 is fast, 2 dfast, 3 greedy. */
 export interface ZstdParameters {
   readonly compressionLevel: number;
   readonly windowLog?: number;
@@ -25,16 +26,17 @@ export interface ZstdParameters {
 /** No window is longer, whatever the level: a reader may count on 1 MiB (format rule R19). */
 export const windowLogMost = 20;
 
-const named: Readonly<Record<Exclude<(typeof levelNames)[number], "off">, ZstdParameters>> = {
+const named: Readonly<Record<Exclude<CompressionLevel, number | "off">, ZstdParameters>> = {
   fastest: { compressionLevel: 1 },
-  auto: {
+  auto: { compressionLevel: 3, strategy: 2, hashLog: 16, chainLog: 16, minMatch: 4 },
+  thorough: {
     compressionLevel: 3,
     strategy: 3,
-    hashLog: 16,
-    chainLog: 15,
-    searchLog: 4,
+    hashLog: 17,
+    chainLog: 16,
+    searchLog: 2,
     minMatch: 4,
-    targetLength: 2,
+    targetLength: 0,
   },
   better: { compressionLevel: 9 },
   max: { compressionLevel: 19 },
@@ -63,7 +65,7 @@ const deltaLevelLeast = 3;
 
 /** How a chunk is compressed against its bases. @returns undefined for `off` */
 export function zstdDeltaParameters(level: CompressionLevel): ZstdParameters | undefined {
-  if (level === "auto" || level === "fastest") return deltaParameters;
+  if (level === "auto" || level === "thorough" || level === "fastest") return deltaParameters;
   if (typeof level === "number" && level < deltaLevelLeast) return deltaParameters;
   return zstdParameters(level);
 }

@@ -9,7 +9,7 @@ import { FailedError, UsageError } from "../../../errors.ts";
 import { nameToBytes } from "../../../names.ts";
 import type { BlobIndex } from "../../blob-index/index.ts";
 import { IndexWriter } from "../../blob-index/index.ts";
-import { BlobWriter, DeltaBases, Hooks } from "../../blobs/index.ts";
+import { BlobWriter, type CompressionLevel, DeltaBases, Hooks } from "../../blobs/index.ts";
 import type { DirectoryContent, Snapshot } from "../../format/index.ts";
 import { commitSnapshot } from "../commit.ts";
 import type { Repository } from "../repository.ts";
@@ -281,6 +281,11 @@ class BackupRun {
     });
   }
 
+  get #level(): CompressionLevel {
+    const level = this.#options.compression ?? "auto";
+    return level === "auto" && !this.#makesDeltas ? "thorough" : level;
+  }
+
   async #blobWriter(
     storage: MeteredStorage,
     indexWriter: IndexWriter,
@@ -297,7 +302,7 @@ class BackupRun {
       random: environment.random,
       clock: () => environment.clock.elapsed(),
       lanes: environment.lanes,
-      level: this.#options.compression ?? "auto",
+      level: this.#level,
       signal: this.#hooks.signal,
       hooks: this.#makesDeltas,
     });
