@@ -94,7 +94,8 @@ export class ActorStorage implements Storage {
     // Pages are of different times.
     const [middle, pages] = this.#numbers.oneIn(4) ? ["8", 2] : ["", 1];
     for (let page = 0; page < pages; page++) {
-      const isOnPage = ({ name }: ObjectInfo): boolean => pages === 1 || name < middle === (page === 0);
+      const isOnPage = ({ name }: ObjectInfo): boolean =>
+        pages === 1 || name < middle === (page === 0);
       const listed = await this.#scheduler.ask(this.#actor, "list", kind, "", () =>
         now().filter(isOnPage),
       );

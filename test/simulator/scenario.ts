@@ -1,5 +1,6 @@
 /** One short run, all of it from a seed: who is at work at once, what goes wrong, and what must hold in the end. */
 import { BackendError } from "../../src/errors.ts";
+import { recycleHashers } from "./hasher-pool.ts";
 import { Numbers } from "./numbers.ts";
 import { ObjectStore } from "./object-store.ts";
 import type { Actor, Chances } from "./scheduler.ts";
@@ -49,6 +50,7 @@ export async function simulate(
   const [id] = [...world.committed.keys()].filter((one) => !gone.has(one));
   if (id !== undefined) await expectRestores(world, id, numbers);
   const states_ = actors.map(({ outcome }) => outcome!.state);
+  recycleHashers();
   return {
     steps: world.scheduler.steps,
     committed: world.committed.size,
@@ -80,7 +82,8 @@ function startSome(world: World, numbers: Numbers, gone: Set<string>, round: num
     if (chosen.length > 0) actors.push(world.forget("admin", chosen));
   }
   const grace = (): number => numbers.pick([0, 0, 1, 24]) * hour;
-  if (round > 0 || !numbers.oneIn(3)) actors.push(world.prune("admin", { ...sparingly, graceMs: grace() }));
+  if (round > 0 || !numbers.oneIn(3))
+    actors.push(world.prune("admin", { ...sparingly, graceMs: grace() }));
   if (numbers.oneIn(4)) actors.push(world.prune("admin2", { ...sparingly, graceMs: grace() }));
   if (numbers.oneIn(6) && ids.length > 0) actors.push(world.restore("reader", numbers.pick(ids)));
   if (numbers.oneIn(12)) actors.push(world.check("checker", false));
@@ -90,7 +93,12 @@ function startSome(world: World, numbers: Numbers, gone: Set<string>, round: num
 /** Nobody may fail but of what was done to it. */
 function judge(actor: Actor, gone: ReadonlySet<string>): void {
   const { outcome, name } = actor;
-  if (outcome?.state === "done" && name.startsWith("check") && Array.isArray(outcome.value) && outcome.value.length > 0)
+  if (
+    outcome?.state === "done" &&
+    name.startsWith("check") &&
+    Array.isArray(outcome.value) &&
+    outcome.value.length > 0
+  )
     throw new BrokenInvariant(`${name} reports ${JSON.stringify(outcome.value[0])}`);
   if (outcome?.state !== "failed") return;
   const { error } = outcome;

@@ -156,7 +156,10 @@ export class Scheduler {
     const nextWakeMs = Math.min(...wakes);
     if (!hasReady) {
       const isAwake = working.some(({ host }) => host.wakesAtMs === undefined);
-      const nextMs = Math.min(nextWakeMs, isAwake ? (this.#time.nextTimerMs ?? Infinity) : Infinity);
+      const nextMs = Math.min(
+        nextWakeMs,
+        isAwake ? (this.#time.nextTimerMs ?? Infinity) : Infinity,
+      );
       if (nextMs === Infinity) throw new Error(`${working[0]!.name} waits for nothing`);
       if (!isAwake && nextMs > untilMs) {
         this.#time.advanceTo(untilMs);

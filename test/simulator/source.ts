@@ -3,7 +3,7 @@
  * object names follow from the seed alone. Only the walk over a real tree is replaced; the disks are
  * real files, written once for each content and read as any image is.
  */
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 import { existsSync, mkdirSync, openSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { FileMetadata } from "../../src/file-metadata.ts";
@@ -48,7 +48,12 @@ export async function* walkSource(signal: AbortSignal | undefined): AsyncGenerat
   yield {
     ...{ kind: "file", path, name: "disk.img", metadata: file },
     open: () => ({
-      file: { fd: openDisk(disk), path, size: disk.length, metadata: file } as unknown as SourceFile,
+      file: {
+        fd: openDisk(disk),
+        path,
+        size: disk.length,
+        metadata: file,
+      } as unknown as SourceFile,
     }),
   };
   yield { kind: "leave", path: `/${hostname}`, name: hostname };
@@ -78,7 +83,7 @@ function openDisk(disk: Uint8Array): number {
 const digests = new WeakMap<Uint8Array, string>();
 
 function digest(disk: Uint8Array): string {
-  const known = digests.get(disk) ?? createHash("sha256").update(disk).digest("hex");
+  const known = digests.get(disk) ?? hash("sha256", disk);
   digests.set(disk, known);
   return known;
 }

@@ -4,7 +4,7 @@ import { generateFullKeys, sealObject } from "../../src/crypto/index.ts";
 import { encodeConfig, encodeSettings, type Settings } from "../../src/repo/format/index.ts";
 import { addKeySlot } from "../../src/repo/ops/key-slots.ts";
 import { sealingKey, sha256 } from "../../src/repo/ops/sealed-records.ts";
-import { configName, type Storage } from "../../src/storage/index.ts";
+import { configName, type ObjectKind, type Storage } from "../../src/storage/index.ts";
 import { fixedRandom } from "../support/fixed-random.ts";
 import { defaultSettingsForTest } from "../support/settings.ts";
 import { Numbers } from "./numbers.ts";
@@ -46,17 +46,22 @@ export async function makeStartStates(): Promise<readonly StartState[]> {
   for (const depth of [1, 3]) {
     const store = new ObjectStore();
     const watch = await Watch.begin(store, await initialise(store, depth));
-    for (let n = 0; n < stateCount / 2; n++) states.push(await someNights(store, watch, depth * 100 + n));
+    for (let n = 0; n < stateCount / 2; n++)
+      states.push(await someNights(store, watch, depth * 100 + n));
   }
   return states;
 }
 
 async function someNights(empty: ObjectStore, watch: Watch, seed: number): Promise<StartState> {
   const store = new ObjectStore(empty);
-  const world = new World({ store, watch: watch.fork(store), nowMs: firstNowMs }, new Numbers(seed), {
-    settlingMs: 0,
-    chances: { order: "sticky", crash: 0, fault: 0, sleep: 0, jump: 0 },
-  });
+  const world = new World(
+    { store, watch: watch.fork(store), nowMs: firstNowMs },
+    new Numbers(seed),
+    {
+      settlingMs: 0,
+      chances: { order: "sticky", crash: 0, fault: 0, sleep: 0, jump: 0 },
+    },
+  );
   for (let night = 0; night < 2 + (seed % 3); night++) {
     await world.quietNight();
     world.time.advanceTo(world.time.nowMs + 24 * 3_600_000);
@@ -75,15 +80,15 @@ async function initialise(store: ObjectStore, depth: number): Promise<Repository
     settings: sealObject("settings", settings, sealingKey("settings", keys), sealing),
   });
   const storage = {
-    put: (kind, name, parts) => {
+    put: (kind: ObjectKind, name: string, parts: readonly Uint8Array[]) => {
       store.put(kind, name, parts);
       return Promise.resolve("created");
     },
     // eslint-disable-next-line @typescript-eslint/require-await
-    async *list(kind) {
+    async *list(kind: ObjectKind) {
       yield* store.list(kind, 0);
     },
-    get: (kind, name) => Promise.resolve(store.get(kind, name)),
+    get: (kind: ObjectKind, name: string) => Promise.resolve(store.get(kind, name)),
   } as unknown as Storage;
   const environment = World.environmentOf("init", random);
   await addKeySlot(

@@ -148,7 +148,9 @@ export class Watch {
         const isThere = known.get(blob) ?? this.#isReadable(blob, Infinity);
         known.set(blob, isThere);
         if (!isThere)
-          throw new BrokenInvariant(`snapshot ${name.slice(0, 8)} needs ${blob.slice(0, 13)}, which is gone`);
+          throw new BrokenInvariant(
+            `snapshot ${name.slice(0, 8)} needs ${blob.slice(0, 13)}, which is gone`,
+          );
       }
     }
   }
@@ -162,7 +164,11 @@ export class Watch {
 
   async #addSnapshot(name: string, stored: Uint8Array): Promise<void> {
     const { keys, id: repoId } = this.#lens.repository;
-    const key = { algorithm: "box", publicKey: keys.treeBoxPublic, secretKey: keys.treeBoxSecret } as const;
+    const key = {
+      algorithm: "box",
+      publicKey: keys.treeBoxPublic,
+      secretKey: keys.treeBoxSecret,
+    } as const;
     const { body } = openSigned(openObject("snapshot", stored, key, { repoId }));
     const snapshot = decodeSnapshot(body);
     const { session } = snapshot;
@@ -203,7 +209,10 @@ export class Watch {
     const index = open("index", keys.indexKey);
     if (index !== undefined) {
       const { packs } = decodeIndexObject(index);
-      this.#indexObjects.set(name, packs.map((pack) => this.#addPack(pack)));
+      this.#indexObjects.set(
+        name,
+        packs.map((pack) => this.#addPack(pack)),
+      );
       return;
     }
     const mark = open("mark", keys.sessionKey);

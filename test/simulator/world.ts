@@ -241,7 +241,11 @@ const parts = ["a", "b", "c"].map((name) => fixedRandom(name).bytes(partBlocks *
 
 /** What a run may answer when others are at work: that it gives way, or was locked out. */
 export function isRefusal(error: unknown): boolean {
-  return error instanceof StoreError && (error.exitCode === 11 || /took this run for dead|session could not be refreshed/.test(error.message));
+  return (
+    error instanceof StoreError &&
+    (error.exitCode === 11 ||
+      /took this run for dead|session could not be refreshed/.test(error.message))
+  );
 }
 
 export { join, workFolder };

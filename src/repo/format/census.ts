@@ -21,7 +21,7 @@ import {
   time,
   uuid16,
 } from "./schema.ts";
-import type { SessionState } from "./session.ts";
+import type { SessionKind, SessionState } from "./session.ts";
 
 export interface SessionSeen {
   readonly session: string;
@@ -31,6 +31,9 @@ export interface SessionSeen {
   readonly firstSeen: string;
   /** `expired`: the clock's TTL ran out; the session counts as ended from here on. */
   readonly state: SessionState | "expired";
+  /** Absent in old censuses: a writer's, and half an hour. */
+  readonly kind?: SessionKind;
+  readonly ttlSeconds?: number;
 }
 
 export interface Census {
@@ -66,6 +69,8 @@ const codec = jsonBody(
         newestNumber: integer(0),
         firstSeen: time,
         state: oneOf("active", "ended", "aborted", "expired"),
+        kind: optional(oneOf("writer", "reader", "collector")),
+        ttlSeconds: optional(integer(1, 366 * 24 * 3600)),
       }),
       1_000_000,
     ),

@@ -3,7 +3,7 @@
  * opened, its id checked, sealed anew (R10).
  */
 import { toHex } from "../../../bytes.ts";
-import { CorruptionError } from "../../../errors.ts";
+import { CorruptionError, RepositoryBusyError } from "../../../errors.ts";
 import type { BlobIndex, IndexWriter } from "../../blob-index/index.ts";
 import type { BlobReader } from "../../blobs/index.ts";
 import { PackChecker } from "../check/pack-check.ts";
@@ -20,14 +20,16 @@ export interface CopyContext {
 
 /**
  * @param isWanted  asked for each blob of each of the packs
+ * @returns names of the packs that hold the copies
  * @throws {CorruptionError} when a blob that is wanted is damaged: its pack must stay, as evidence
+ * @throws {RepositoryBusyError} when a pack is gone that was listed when this run began
  */
 export async function copyBlobs(
   { repository, index, indexWriter, reader, signal }: CopyContext,
   packs: ReadonlySet<string>,
   isWanted: (place: { readonly pack: number; readonly ordinal: number }) => boolean,
-): Promise<void> {
-  if (packs.size === 0) return;
+): Promise<readonly string[]> {
+  if (packs.size === 0) return [];
   const checker = new PackChecker(repository, (cls, id) => reader.readBlob(cls, id));
   const copies = new Salvage(repository, indexWriter);
   const done = new Set<string>();
@@ -42,7 +44,7 @@ export async function copyBlobs(
         throw damaged(name, "index objects contradict each other about it");
       const wanted = (ordinal: number): boolean => isWanted({ pack: number, ordinal });
       const bytes = await repository.storage.get("data", name, undefined, { signal });
-      if (bytes === undefined) throw damaged(name, "it is missing");
+      if (bytes === undefined) throw takenByAnother(name);
       const opened = checker.open(bytes);
       try {
         const [fault] = await checker.damagedEntries(opened, bytes, pack, wanted);
@@ -55,10 +57,19 @@ export async function copyBlobs(
   }
   await copies.finish();
   await indexWriter.write();
+  return copies.packs;
 }
 
 function damaged(pack: string, why: string): CorruptionError {
   return new CorruptionError(`Cannot copy what is needed of pack ${pack}: ${why}`, {
     hint: "Run `ashlar check --read-data`, then `ashlar repair index`: the pack stays until then",
   });
+}
+
+/** It has copied what is needed of it, or found it unused: either way this run's plan is out of date. */
+export function takenByAnother(pack: string, cause?: unknown): RepositoryBusyError {
+  return new RepositoryBusyError(
+    `Cannot prune: another prune has deleted pack ${pack} since this one began`,
+    { hint: "Run again: what is left to do is found anew", cause },
+  );
 }

@@ -3,7 +3,7 @@
  * A run may stop anywhere: the next goes on from what is stored.
  */
 import { fromHex } from "../../../bytes.ts";
-import { BackendError } from "../../../errors.ts";
+import { BackendError, CorruptionError } from "../../../errors.ts";
 import { IndexWriter } from "../../blob-index/index.ts";
 import { BlobReader } from "../../blobs/index.ts";
 import { encodeMark, type Mark } from "../../format/index.ts";
@@ -14,7 +14,7 @@ import type { Repository } from "../repository.ts";
 import { needsFullKey, putRecord } from "../sealed-records.ts";
 import type { Session } from "../sessions.ts";
 import { noSession, putCensus } from "./census.ts";
-import { copyBlobs } from "./copy-blobs.ts";
+import { copyBlobs, takenByAnother } from "./copy-blobs.ts";
 import { LiveSet } from "./live-set.ts";
 import { type MarkPlan, type PackUse, planMark } from "./mark-plan.ts";
 import type { PruneHooks, PruneOptions, PruneSummary, WaitingMark } from "./options.ts";
@@ -37,7 +37,13 @@ export async function prune(
   const session = options.dryRun === true ? undefined : await startSession(repository);
   try {
     await using run = await PruneRun.begin(repository, options, hooks, session);
-    return options.dryRun === true ? await run.plan() : await run.execute();
+    try {
+      return options.dryRun === true ? await run.plan() : await run.execute();
+    } catch (error) {
+      // What cannot be read may only be what another prune has moved elsewhere.
+      if (error instanceof CorruptionError) await run.expectNothingTaken(error);
+      throw error;
+    }
   } finally {
     await session?.abort();
   }
@@ -73,6 +79,8 @@ class PruneRun implements AsyncDisposable {
   /** Packs that any mark names, this run's own too. */
   readonly #marked: Set<string>;
   readonly #freed = new Set<string>();
+  /** Packs that this run has put. */
+  readonly #copies = new Set<string>();
   /** This run's own marks that are not swept yet. */
   readonly #marks: Named<Mark>[] = [];
 
@@ -146,16 +154,17 @@ class PruneRun implements AsyncDisposable {
     this.#hooks.onStep?.("finding what is needed");
     const live = await this.#liveSet();
     const plan = await this.#planMark(live);
-    const isStale = due.length > 0 && (await this.#isOvertaken(live));
-    const swept = isStale ? [] : due;
-    if (isStale) for (const mark of due) waiting.push(this.#overtaken(mark.packs));
-    await this.#sweep(swept, live);
+    const swept = (await this.#sweep(due, live)) ? due : [];
+    if (swept !== due) for (const mark of due) waiting.push(this.#overtaken(mark.packs));
     // What needs no copying goes first, so that the copies find room.
     await this.#collect([...plan.unindexed, ...names(plan.unused)], "unused", live, waiting);
     if (plan.repack.length > 0) {
       this.#hooks.onStep?.("repacking");
       const repacked = new Set(names(plan.repack));
-      await copyBlobs(this.#context, repacked, (place) => live.marks.isMarked(place));
+      const copies = await copyBlobs(this.#context, repacked, (place) =>
+        live.marks.isMarked(place),
+      );
+      for (const pack of copies) this.#copies.add(pack);
       await this.#collect([...repacked], "repacked", live, waiting);
     }
     await this.#finish(swept);
@@ -251,12 +260,11 @@ class PruneRun implements AsyncDisposable {
       return;
     }
     const newcomers = isImmediate ? await this.#newcomers() : [];
-    const isStale = isImmediate && (await this.#isOvertaken(live));
-    if (isImmediate && newcomers.length === 0 && !isStale) return this.#sweep([mark], live);
+    if (isImmediate && newcomers.length === 0 && (await this.#sweep([mark], live))) return;
     this.#marks.push(mark);
-    if (isStale) waiting.push(this.#overtaken(packs));
-    else if (isImmediate)
+    if (newcomers.length > 0)
       waiting.push({ bytes: this.#bytesOf(packs), untilMs: undefined, hosts: newcomers });
+    else if (isImmediate) waiting.push(this.#overtaken(packs));
   }
 
   /**
@@ -272,19 +280,26 @@ class PruneRun implements AsyncDisposable {
   }
 
   /**
-   * Another collector has marked or deleted since this run looked: the places that it keeps may be going
-   * (R4). The marks come before the list: one that is gone again has left its packs missing.
+   * Another collector has marked, copied or deleted since this run looked: the places that it keeps may
+   * be going, or what it takes for garbage may be a copy by now (R4). Whoever puts first and looks then
+   * is seen by the other, or sees it. The marks come before the list: one that is gone again has left
+   * its packs missing.
    */
-  async #isOvertaken(live: LiveSet): Promise<boolean> {
+  async #isOvertaken(live: LiveSet, doomed: readonly string[]): Promise<boolean> {
     const { index, signal } = this.#context;
     const { marks } = await loadProtocol(this.#repository, ["mark"]);
     if (marks.some(({ packs }) => packs.some((name) => !this.#marked.has(name)))) return true;
+    const isIndexed = (name: string): boolean => index.packNumbers(name).length > 0;
+    const unindexed = doomed.filter((name) => !isIndexed(name));
+    if (unindexed.length > 0) await index.refresh();
+    if (unindexed.some(isIndexed)) return true;
     const listing = await listPacks(this.#repository, signal);
     const needed = live.endangered.map(({ location }) => index.packInfo(location.pack).name);
     for (const { name } of index.packs()) {
       const isUsed = index.packNumbers(name).some((pack) => live.marks.usedCount(pack) > 0);
       if (isUsed) needed.push(name);
     }
+    needed.push(...this.#copies);
     return needed.some((name) => !listing.has(name) && !this.#freed.has(name));
   }
 
@@ -307,10 +322,25 @@ class PruneRun implements AsyncDisposable {
     return { ...mark, name };
   }
 
-  async #sweep(marks: readonly Named<Mark>[], live: LiveSet): Promise<void> {
-    if (marks.length === 0) return;
+  /** @throws {RepositoryBusyError} when packs are gone that were there when this run began */
+  async expectNothingTaken(cause: unknown): Promise<void> {
+    const listing = await listPacks(this.#repository, this.#context.signal);
+    for (const name of this.#view.listing.keys())
+      if (!listing.has(name) && !this.#freed.has(name)) throw takenByAnother(name, cause);
+  }
+
+  /** @returns false when another collector is in the way: the marks stay for the next run */
+  async #sweep(marks: readonly Named<Mark>[], live: LiveSet): Promise<boolean> {
+    if (marks.length === 0) return true;
+    const doomed = marks.flatMap(({ packs }) => packs);
+    if (await this.#isOvertaken(live, doomed)) return false;
     this.#hooks.onStep?.("sweeping");
-    this.#count(await sweep(this.#context, marks, live));
+    const deleted = await sweep(this.#context, marks, live, (copies) => {
+      for (const pack of copies) this.#copies.add(pack);
+      return this.#isOvertaken(live, doomed);
+    });
+    if (deleted !== undefined) this.#count(deleted);
+    return deleted !== undefined;
   }
 
   /** Of those that seem dead the fence knows, others have ended. On a full disk this makes the first room. */

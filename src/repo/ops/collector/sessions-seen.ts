@@ -8,6 +8,7 @@ import { type Census, decodeSession, type Session, type SessionSeen } from "../.
 import type { Named } from "../protocol.ts";
 import type { Repository } from "../repository.ts";
 import { openRecord } from "../sealed-records.ts";
+import { sessionTtlMs } from "../sessions.ts";
 
 /** What a session's newest object says; `dead`: its process is gone from this machine. */
 export type Liveness = "live" | "ended" | "dead" | "expired";
@@ -20,6 +21,7 @@ export interface ObservedSession {
   readonly newestNumber: number;
   /** Of the newest, by this collector's clock, in milliseconds. */
   readonly firstSeenMs: number;
+  readonly ttlSeconds: number;
   readonly liveness: Liveness;
   /** Its objects in locks/. */
   readonly objects: readonly string[];
@@ -108,6 +110,7 @@ function observe(
     newestName,
     newestNumber: newest.number,
     firstSeenMs,
+    ttlSeconds: newest.ttlSeconds,
     objects: names,
   };
   return { ...base, liveness: livenessOf(repository, newest, seen, firstSeenMs, now) };
@@ -131,19 +134,19 @@ function livenessOf(
 /** Its objects were deleted, which any host may do: it lives on until it ends or expires here. */
 function vanished(entry: SessionSeen, now: number): ObservedSession {
   const firstSeenMs = Date.parse(entry.firstSeen);
+  const { ttlSeconds = sessionTtlMs / 1000 } = entry;
   return {
     session: entry.session,
-    kind: "writer",
+    kind: entry.kind ?? "writer",
     hostname: "",
     newestName: entry.newestName,
     newestNumber: entry.newestNumber,
     firstSeenMs,
-    liveness: now - firstSeenMs >= vanishedTtlMs ? "expired" : "live",
+    ttlSeconds,
+    liveness: now - firstSeenMs >= ttlSeconds * 1000 ? "expired" : "live",
     objects: [],
   };
 }
-
-const vanishedTtlMs = 30 * 60_000;
 
 export function toSeen(session: ObservedSession): SessionSeen {
   const states = { live: "active", ended: "ended", dead: "aborted", expired: "expired" } as const;
@@ -153,6 +156,8 @@ export function toSeen(session: ObservedSession): SessionSeen {
     newestNumber: session.newestNumber,
     firstSeen: new Date(session.firstSeenMs).toISOString(),
     state: states[session.liveness],
+    kind: session.kind,
+    ttlSeconds: session.ttlSeconds,
   };
 }
 

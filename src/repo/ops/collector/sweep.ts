@@ -16,12 +16,17 @@ export interface SweepContext extends CopyContext {
   readonly signal: AbortSignal | undefined;
 }
 
-/** @returns names of the packs that were deleted */
+/**
+ * @param isOvertaken  asked last before anything is deleted for good, with the packs of the copies:
+ *                     whether another collector has been at what this one relies on
+ * @returns names of the packs that were deleted; undefined when it was overtaken: the marks stay then
+ */
 export async function sweep(
   context: SweepContext,
   marks: readonly Named<Mark>[],
   live: LiveSet,
-): Promise<Set<string>> {
+  isOvertaken: (copies: readonly string[]) => Promise<boolean>,
+): Promise<Set<string> | undefined> {
   const deleted = new Set<string>();
   if (marks.length === 0) return deleted;
   const { repository, index, signal } = context;
@@ -41,7 +46,9 @@ export async function sweep(
   // On a full disk packs go before the index forgets them: an entry whose pack is not listed counts
   // for nothing (R2).
   const makeRoom = (): Promise<void> => deletePacks((name) => !needed.has(name));
-  await withRoom(() => rescue(context, needed, endangered), makeRoom);
+  const copies = await withRoom(() => rescue(context, needed, endangered), makeRoom);
+  // Copying takes its time, and another prune may take a copy for garbage until the index names it.
+  if (copies.length > 0 && (await isOvertaken(copies))) return undefined;
   await withRoom(
     () => rewriteIndex(repository, index, doomed, signal),
     () => deletePacks(() => true),
@@ -55,9 +62,9 @@ async function rescue(
   context: SweepContext,
   packs: ReadonlySet<string>,
   endangered: readonly Endangered[],
-): Promise<void> {
+): Promise<readonly string[]> {
   const places = new Set(endangered.map(({ location }) => placeKey(location)));
-  await copyBlobs(context, packs, (place) => places.has(placeKey(place)));
+  return copyBlobs(context, packs, (place) => places.has(placeKey(place)));
 }
 
 /** A mark stays as long as an index object names one of its packs: else such an entry would count again. */
@@ -74,13 +81,13 @@ async function forgetMarks(
   }
 }
 
-async function withRoom(act: () => Promise<unknown>, makeRoom: () => Promise<void>): Promise<void> {
+async function withRoom<T>(act: () => Promise<T>, makeRoom: () => Promise<void>): Promise<T> {
   try {
-    await act();
+    return await act();
   } catch (error) {
     if (!isDiskFull(error)) throw error;
     await makeRoom();
-    await act();
+    return await act();
   }
 }
 

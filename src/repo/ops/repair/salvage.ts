@@ -21,6 +21,8 @@ export class Salvage {
   readonly #indexWriter: IndexWriter;
   readonly #builders = new Map<BlobClass, PackBuilder>();
   blobCount = 0;
+  /** Names of the packs that were put. */
+  readonly packs: string[] = [];
 
   constructor(repository: Repository, indexWriter: IndexWriter) {
     this.#repository = repository;
@@ -82,7 +84,9 @@ export class Salvage {
     this.#builders.delete(cls);
     if (builder === undefined) return;
     const { pack, bytes } = builder.build();
-    await this.#repository.storage.put("data", toHex(pack.name), [bytes]);
+    const name = toHex(pack.name);
+    await this.#repository.storage.put("data", name, [bytes]);
+    this.packs.push(name);
     this.#indexWriter.add(pack);
   }
 }
