@@ -26,6 +26,8 @@ export interface Host {
   random(): number;
   /** Calls back on SIGINT and SIGTERM. @returns how to stop listening */
   onInterrupt(callback: (signal: "SIGINT" | "SIGTERM") => void): () => void;
+  /** Calls back on SIGHUP, which then ends nothing. @returns how to stop listening */
+  onReload(callback: () => void): () => void;
 }
 
 export function processHost(): Host {
@@ -54,6 +56,10 @@ export function processHost(): Host {
       return () => {
         for (const stop of listeners) stop();
       };
+    },
+    onReload(callback) {
+      process.on("SIGHUP", callback);
+      return () => process.off("SIGHUP", callback);
     },
   };
 }

@@ -1,0 +1,148 @@
+/** The server: sockets, time limits, reloading, a graceful end. What requests mean is in requests.ts. */
+import { realpath, stat } from "node:fs/promises";
+import http from "node:http";
+import https from "node:https";
+import type { AddressInfo, Socket } from "node:net";
+import { FailedError } from "../../errors.ts";
+import { AuditLog } from "./audit-log.ts";
+import { defaultLimits, type Limits } from "./limits.ts";
+import { Logins } from "./logins.ts";
+import { Requests } from "./requests.ts";
+import { readTls, type TlsFiles } from "./tls-files.ts";
+import { readUsers } from "./users.ts";
+
+export interface GatewayOptions {
+  /** Holds the repositories. */
+  readonly folder: string;
+  readonly usersFile: string;
+  readonly host: string;
+  /** 0 for any free one. */
+  readonly port: number;
+  readonly tls: TlsFiles | undefined;
+  /** `-` for standard output. */
+  readonly auditFile: string | undefined;
+  readonly limits?: Partial<Limits>;
+  readonly now: () => number;
+  readonly elapsed: () => number;
+  readonly random: (length: number) => Uint8Array;
+  readonly sleep: (ms: number) => Promise<void>;
+  readonly warn: (message: string) => void;
+}
+
+export interface Gateway {
+  /** `http://127.0.0.1:8000/` */
+  readonly url: string;
+  /** Users, certificates and the log's file, as they are now; what cannot be read stays as it was. */
+  reload(): Promise<void>;
+  /** Finishes what is in flight, for a while. */
+  close(): Promise<void>;
+}
+
+/** @throws {FailedError} when something that it was told to use cannot be used */
+export async function serveRest(options: GatewayOptions): Promise<Gateway> {
+  const limits = { ...defaultLimits, ...options.limits };
+  const folder = await servedFolder(options.folder);
+  const users = await readUsers(options.usersFile);
+  const tls = options.tls === undefined ? undefined : await readTls(options.tls);
+  const audit =
+    options.auditFile === undefined ? undefined : new AuditLog(options.auditFile, options.warn);
+  const logins = new Logins(users, limits, options);
+  const requests = new Requests({
+    folder,
+    limits,
+    logins,
+    audit,
+    checksCertificates: options.tls?.clientCa !== undefined,
+    now: options.now,
+    elapsed: options.elapsed,
+    sleep: options.sleep,
+    warn: options.warn,
+  });
+
+  const settings = {
+    maxHeaderSize: limits.headerBytesMax,
+    headersTimeout: limits.headersTimeoutMs,
+    requestTimeout: 0, // A body's time depends on its length: requests.ts.
+    keepAliveTimeout: limits.idleTimeoutMs,
+    connectionsCheckingInterval: Math.min(5000, limits.headersTimeoutMs),
+  };
+  const server =
+    tls === undefined ? http.createServer(settings) : https.createServer({ ...settings, ...tls });
+  server.maxConnections = limits.connectionsMax;
+  server.timeout = limits.idleTimeoutMs;
+  const handle = (request: http.IncomingMessage, response: http.ServerResponse): void => {
+    void requests.handle(request, response);
+  };
+  server.on("request", handle);
+  // The client waits for our word before it sends: what is refused need not be sent.
+  server.on("checkContinue", handle);
+  server.on("clientError", (error: NodeJS.ErrnoException, socket: Socket) => {
+    requests.noteBroken(error, socket);
+  });
+  try {
+    await listen(server, options.host, options.port);
+  } catch (error) {
+    audit?.close();
+    throw error;
+  }
+
+  return {
+    url: urlOf(server.address() as AddressInfo, tls !== undefined),
+    reload: async () => {
+      const newUsers = await readUsers(options.usersFile);
+      if (options.tls !== undefined && server instanceof https.Server)
+        server.setSecureContext(await readTls(options.tls));
+      audit?.reopen();
+      logins.setUsers(newUsers);
+      requests.forgetShares();
+    },
+    close: async () => {
+      await closeServer(server, limits.closeTimeoutMs);
+      await requests.settled();
+      audit?.close();
+    },
+  };
+}
+
+async function servedFolder(folder: string): Promise<string> {
+  try {
+    const real = await realpath(folder);
+    if ((await stat(real)).isDirectory()) return real;
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    throw new FailedError(`Cannot serve ${folder}: ${why}`, { cause: error });
+  }
+  throw new FailedError(`Cannot serve ${folder}: it is no folder`);
+}
+
+function listen(server: http.Server, host: string, port: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once("error", (error) => {
+      reject(
+        new FailedError(`Cannot listen on ${host}:${port}: ${error.message}`, { cause: error }),
+      );
+    });
+    server.listen(port, host, () => {
+      server.removeAllListeners("error");
+      resolve();
+    });
+  });
+}
+
+function urlOf({ address, family, port }: AddressInfo, isTls: boolean): string {
+  const host = family === "IPv6" ? `[${address}]` : address;
+  return `${isTls ? "https" : "http"}://${host}:${port}/`;
+}
+
+function closeServer(server: http.Server, timeoutMs: number): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(() => {
+      server.closeAllConnections();
+    }, timeoutMs);
+    server.close(() => {
+      clearTimeout(timer);
+      resolve();
+    });
+    server.closeIdleConnections();
+  });
+}
