@@ -1,7 +1,5 @@
 /**
- * Objects on a local file system.
- *
- *   config   keys/NAME   data/XX/NAME   index/NAME   snapshots/NAME   locks/NAME      (XX: NAME's first two digits)
+ * Objects on a local file system, laid out as layout.ts says.
  *
  * Folders are made by `createLocalStorage` alone: a repository whose mount went away must not grow anew
  * on the disk beneath. What does not bear an object's name (a killed run's temporary) is never listed.
@@ -27,6 +25,7 @@ import {
 import { readFully, syncFolder, writeDurably } from "./durable-file.ts";
 import { backendError, errnoOf } from "./local-errors.ts";
 import { filesOf } from "./local-listing.ts";
+import { folderOf, folders, foldersToList, isObjectName, temporaryPrefix } from "./layout.ts";
 import { OpenFiles } from "./open-files.ts";
 import {
   type ByteRange,
@@ -37,12 +36,6 @@ import {
   type StorageCall,
   type StorageTraits,
 } from "./storage.ts";
-
-const folderKinds = ["keys", "data", "index", "snapshots", "locks"] as const;
-const shards = Array.from({ length: 256 }, (_, n) => n.toString(16).padStart(2, "0"));
-const folders = [...folderKinds, ...shards.map((shard) => join("data", shard))];
-const objectName = /^[0-9a-f]{64}$/;
-const temporaryPrefix = "tmp-";
 
 /** What `link` answers where there are no hard links, as on FAT and some network file systems. */
 const noLinks: ReadonlySet<string | undefined> = new Set(["EPERM", "ENOTSUP", "EMLINK", "ENOSYS"]);
@@ -153,13 +146,11 @@ export class LocalStorage implements Storage {
       if (info !== undefined && configName.startsWith(prefix)) yield info;
       return;
     }
-    const parts = kind === "data" ? shards.map((shard) => ({ shard })) : [{ shard: "" }];
-    for (const { shard } of parts) {
-      if (!prefix.startsWith(shard) && !shard.startsWith(prefix)) continue;
+    for (const folder of foldersToList(kind, prefix)) {
       const isObject = (name: string): boolean =>
-        objectName.test(name) && name.startsWith(prefix) && name.startsWith(shard);
+        isObjectName(name) && name.startsWith(prefix) && folderOf(kind, name) === folder;
       try {
-        yield* await filesOf(join(this.#root, kind, shard), isObject);
+        yield* await filesOf(join(this.#root, folder), isObject);
       } catch (error) {
         throw backendError(error, `Cannot list ${kind} objects of ${this.location}`);
       }
@@ -277,13 +268,10 @@ export class LocalStorage implements Storage {
   }
 
   #folder(kind: ObjectKind, name: string): string {
-    if (kind === "config") return this.#root;
-    return kind === "data" ? join(this.#root, kind, name.slice(0, 2)) : join(this.#root, kind);
+    return join(this.#root, folderOf(kind, name));
   }
 
   #path(kind: ObjectKind, name: string): string {
-    const isObject = kind === "config" ? name === configName : objectName.test(name);
-    assert(isObject, `an object is named by 64 hexadecimal digits, not ${name}`);
     return join(this.#folder(kind, name), name);
   }
 
