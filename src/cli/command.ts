@@ -2,14 +2,19 @@
 import type { Options, PositionalOptions } from "yargs";
 import type { Repository } from "../repo/index.ts";
 import type { Host } from "./host.ts";
+import type { RepositoryChoice, RepositoryOpener } from "./open-repository.ts";
 import type { Output } from "./output.ts";
 
 export interface CommandContext {
   readonly host: Host;
   readonly output: Output;
   readonly signal: AbortSignal;
-  /** Opens the repository named by the options, with the key they name; closed when the command ends. */
-  readonly openRepository: () => Promise<Repository>;
+  /**
+   * Opens the repository named by the options, or another, with the key they name; closed when the
+   * command ends.
+   */
+  readonly openRepository: (choice?: RepositoryChoice) => Promise<Repository>;
+  readonly repositories: RepositoryOpener;
 }
 
 export interface Command {

@@ -25,6 +25,8 @@ interface PromptOptions {
   /** Asks twice, for a password that is new. */
   readonly confirm?: boolean;
   readonly what?: string;
+  /** Of the environment's variables; `ASHLAR_` unless given. */
+  readonly variables?: string;
 }
 
 export async function readCredential(
@@ -32,14 +34,18 @@ export async function readCredential(
   sources: CredentialSources,
   prompt: PromptOptions,
 ): Promise<Credential> {
+  const { variables = "ASHLAR_" } = prompt;
   return (
     fromSources(host, sources) ??
     fromSources(host, {
-      passwordFile: host.env["ASHLAR_PASSWORD_FILE"],
-      passwordCommand: host.env["ASHLAR_PASSWORD_COMMAND"],
-      keyFile: host.env["ASHLAR_KEY_FILE"],
+      passwordFile: host.env[`${variables}PASSWORD_FILE`],
+      passwordCommand: host.env[`${variables}PASSWORD_COMMAND`],
+      keyFile: host.env[`${variables}KEY_FILE`],
     }) ??
-    fromEnvironment(host) ?? { kind: "password", password: await promptPassword(host, prompt) }
+    fromEnvironment(host, variables) ?? {
+      kind: "password",
+      password: await promptPassword(host, prompt),
+    }
   );
 }
 
@@ -71,8 +77,8 @@ function fromSources(host: Host, sources: CredentialSources): Credential | undef
   return password(commandOutput(sources.passwordCommand ?? "", host));
 }
 
-function fromEnvironment(host: Host): Credential | undefined {
-  const text = host.env["ASHLAR_PASSWORD"];
+function fromEnvironment(host: Host, variables: string): Credential | undefined {
+  const text = host.env[`${variables}PASSWORD`];
   return text === undefined ? undefined : password(text);
 }
 
@@ -98,7 +104,7 @@ function commandOutput(command: string, host: Host): string {
   const result = spawnSync("/bin/sh", ["-c", command], {
     stdio: ["ignore", "pipe", "inherit"],
     encoding: "utf8",
-    env: { ...host.env, ASHLAR_PASSWORD: undefined },
+    env: { ...host.env, ASHLAR_PASSWORD: undefined, ASHLAR_FROM_PASSWORD: undefined },
   });
   if (result.error !== undefined || result.status !== 0) {
     const why =

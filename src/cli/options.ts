@@ -50,10 +50,32 @@ export const globalOptions: Readonly<Record<string, Options>> = {
     requiresArg: true,
     describe: "option of a storage, KEY=VALUE, such as sftp.connections=2 (repeatable)",
   },
+  "limit-upload": {
+    type: "string",
+    group,
+    requiresArg: true,
+    describe: 'KiB a second, "08:00 512, 18:00 off" or @FILE, which is looked at again as it runs',
+  },
+  "limit-download": {
+    type: "string",
+    group,
+    requiresArg: true,
+    describe: "as --limit-upload, for what is read",
+  },
+  "retry-for": {
+    type: "string",
+    group,
+    requiresArg: true,
+    describe: "how long a server that does not answer is tried again: 15m; 0 for not at all",
+  },
   json: { type: "boolean", group, describe: "print JSON, as docs/json.md describes it" },
   quiet: { alias: "q", type: "boolean", group, describe: "print nothing but warnings and errors" },
   verbose: { alias: "v", type: "boolean", group, describe: "print more" },
-  debug: { type: "boolean", group, describe: "print a stack trace with an error" },
+  debug: {
+    type: "boolean",
+    group,
+    describe: "print each request, and a stack trace with an error",
+  },
 };
 
 export function outputOptions(args: CommandArguments): OutputOptions {
@@ -66,7 +88,13 @@ export function outputOptions(args: CommandArguments): OutputOptions {
 }
 
 export function repositoryLocation(host: Host, args: CommandArguments): string {
-  const location = args.text("repo") ?? host.env["ASHLAR_REPO"];
+  const named = args.texts("repo");
+  if (named.length > 1) {
+    throw new UsageError("Cannot use more than one repository: -r was given twice", {
+      hint: "Only `backup` takes several; `copy` takes another as --from",
+    });
+  }
+  const location = named[0] ?? host.env["ASHLAR_REPO"];
   if (location === undefined || location === "") {
     throw new UsageError("Cannot find the repository: none was named", {
       hint: "Give -r REPO or set ASHLAR_REPO",
@@ -77,7 +105,7 @@ export function repositoryLocation(host: Host, args: CommandArguments): string {
 
 export function credentialSources(
   args: CommandArguments,
-  prefix: "" | "new-" = "",
+  prefix: "" | "new-" | "from-" = "",
 ): CredentialSources {
   return {
     passwordFile: args.text(`${prefix}password-file`),

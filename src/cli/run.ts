@@ -5,7 +5,7 @@
 import { AbortedError, FailedError, StoreError } from "../errors.ts";
 import type { CommandContext } from "./command.ts";
 import type { Host } from "./host.ts";
-import { openRepositoryFor } from "./open-repository.ts";
+import { RepositoryOpener } from "./open-repository.ts";
 import { outputOptions } from "./options.ts";
 import { exitCodeOf, Output } from "./output.ts";
 import { type Invocation, parseCommandLine } from "./parse.ts";
@@ -42,14 +42,14 @@ async function runInvocation(host: Host, { command, args }: Invocation): Promise
     output.talk("Interrupted: finishing what is in flight (once more to stop at once)");
     controller.abort(new AbortedError("Interrupted", exitCode));
   });
-  const closers: (() => Promise<void>)[] = [];
+  const opener = new RepositoryOpener(host, args, output, controller.signal);
   const context: CommandContext = {
     host,
     output,
     signal: controller.signal,
-    openRepository: async () => {
-      const repository = await openRepositoryFor(host, args, output, controller.signal);
-      closers.push(() => repository.close());
+    repositories: opener,
+    openRepository: async (choice) => {
+      const repository = await opener.open(choice);
       if (repository.role !== "full" && command.takesBackupKey !== true) throw needsFullKey();
       return repository;
     },
@@ -67,7 +67,7 @@ async function runInvocation(host: Host, { command, args }: Invocation): Promise
     return exitCodeOf(cause);
   } finally {
     stopListening();
-    for (const close of closers) await close();
+    await opener.close();
   }
 }
 

@@ -10,9 +10,15 @@ export * from "./ops/index.ts";
 export { encodeKeyFile, generateKeyFileKey, systemRandom, type Random } from "../crypto/index.ts";
 export { processIdentity } from "../posix/index.ts";
 export {
+  createPace,
   createStorage,
+  type OpenOptions,
   openStorage,
+  type Pace,
+  rateOf,
+  type RequestRecord,
   type Storage,
   type StorageEnvironment,
+  Traffic,
 } from "../storage/index.ts";
 export * from "../errors.ts";

@@ -12,6 +12,16 @@ export interface StorageEnvironment {
   readonly warn: (message: string) => void;
   /** `-o KEY=VALUE`, by key, such as `sftp.connections`. */
   readonly options: Readonly<Record<string, string>>;
+  /** The user's limits. A backend that obeys them piece by piece says so in its traits (`paced`). */
+  readonly pace?: Pace | undefined;
+}
+
+/** Bandwidth limits, shared by all requests of all storages of a run. */
+export interface Pace {
+  /** Resolves when so many more bytes may be sent. Pieces of 64 KiB or less make it smooth. */
+  send(bytes: number, signal?: AbortSignal): Promise<void>;
+  /** Awaited after bytes came and before more are read, so that the line's other end is held back. */
+  receive(bytes: number, signal?: AbortSignal): Promise<void>;
 }
 
 /** Locations reach messages only after their secrets were taken out. */

@@ -1,5 +1,9 @@
 /** Where objects lie: the interface, the local file system, and how a location is opened. */
-export type { Backend, StorageEnvironment } from "./backend.ts";
+export type { Backend, Pace, StorageEnvironment } from "./backend.ts";
+export { type RequestRecord, Traffic } from "./counted.ts";
+export type { OpenOptions } from "./layers.ts";
+export { createPace, type PaceOptions } from "./pace.ts";
+export { rateOf } from "./rate.ts";
 export { syncFolder } from "./durable-file.ts";
 export { createStorage, openStorage } from "./location.ts";
 export { createLocalStorage, LocalStorage, openLocalStorage } from "./local.ts";

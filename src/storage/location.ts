@@ -7,6 +7,7 @@
 import { resolve } from "node:path";
 import { FailedError, UsageError } from "../errors.ts";
 import type { Backend, StorageEnvironment } from "./backend.ts";
+import { layered, type OpenOptions, patiently } from "./layers.ts";
 import { createLocalStorage, openLocalStorage } from "./local.ts";
 import type { Storage } from "./storage.ts";
 
@@ -31,26 +32,49 @@ export type Location =
   /** `text` is the whole, scheme included. */
   | { readonly scheme: RemoteScheme; readonly text: string };
 
-/** @param environment  needed for every scheme but local @throws {RepositoryNotFoundError} {UsageError} */
-export async function openStorage(
-  location: string,
-  environment?: StorageEnvironment,
-): Promise<Storage> {
-  const parsed = parseLocation(location);
-  if (parsed.scheme === "local") return openLocalStorage(parsed.path);
-  const backend = await remoteBackends[parsed.scheme]();
-  return backend.open(parsed.text, surroundings(parsed.scheme, environment));
+/**
+ * @param options  needed for every scheme but local
+ * @throws {RepositoryNotFoundError} UsageError, BackendError
+ */
+export async function openStorage(location: string, options?: OpenOptions): Promise<Storage> {
+  return reach(parseLocation(location), options, {
+    local: openLocalStorage,
+    remote: (backend, text, environment) => backend.open(text, environment),
+  });
 }
 
 /** As `openStorage`, for a repository that is to be made. @throws {RepositoryExistsError} */
-export async function createStorage(
-  location: string,
-  environment?: StorageEnvironment,
+export async function createStorage(location: string, options?: OpenOptions): Promise<Storage> {
+  return reach(parseLocation(location), options, {
+    local: createLocalStorage,
+    remote: (backend, text, environment) => backend.create(text, environment),
+  });
+}
+
+interface Ways {
+  readonly local: (path: string) => Promise<Storage>;
+  readonly remote: (
+    backend: Backend,
+    text: string,
+    environment: StorageEnvironment,
+  ) => Promise<Storage>;
+}
+
+async function reach(
+  location: Location,
+  options: OpenOptions | undefined,
+  ways: Ways,
 ): Promise<Storage> {
-  const parsed = parseLocation(location);
-  if (parsed.scheme === "local") return createLocalStorage(parsed.path);
-  const backend = await remoteBackends[parsed.scheme]();
-  return backend.create(parsed.text, surroundings(parsed.scheme, environment));
+  if (location.scheme === "local") {
+    const storage = await ways.local(location.path);
+    return options === undefined ? storage : layered(storage, options);
+  }
+  const environment = surroundings(location.scheme, options);
+  const backend = await remoteBackends[location.scheme]();
+  const storage = await patiently(environment, () =>
+    ways.remote(backend, location.text, environment),
+  );
+  return layered(storage, environment);
 }
 
 /** @throws {UsageError} */
@@ -85,13 +109,10 @@ function otherScheme(scheme: string): UsageError {
 }
 
 /** A backend's options are its own to know; that one of another scheme is meant is seen here. */
-function surroundings(
-  scheme: RemoteScheme,
-  environment: StorageEnvironment | undefined,
-): StorageEnvironment {
+function surroundings(scheme: RemoteScheme, environment: OpenOptions | undefined): OpenOptions {
   if (environment === undefined) {
     throw new FailedError(`Cannot open repository ${scheme}:…: no surroundings were passed`, {
-      hint: "Pass a StorageEnvironment as second argument",
+      hint: "Pass OpenOptions as second argument",
     });
   }
   for (const key of Object.keys(environment.options)) {

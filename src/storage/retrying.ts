@@ -104,13 +104,29 @@ export class RetryingStorage implements Storage {
     return this.#inner.close();
   }
 
-  async #retry<T>(call: StorageCall | undefined, act: () => Promise<T>): Promise<T> {
-    const patience = new Patience(this.#options, call?.signal);
-    for (;;) {
-      const result = await attempt(act);
-      if ("value" in result) return result.value;
-      await patience.afterFailure(result.error);
-    }
+  removeStaleTemporaries(before: number): Promise<number> {
+    return this.#retry(
+      undefined,
+      async () => (await this.#inner.removeStaleTemporaries?.(before)) ?? 0,
+    );
+  }
+
+  #retry<T>(call: StorageCall | undefined, act: () => Promise<T>): Promise<T> {
+    return retry(this.#options, call?.signal, act);
+  }
+}
+
+/** Calls `act` until it succeeds, fails for good, or patience ends. */
+export async function retry<T>(
+  options: RetryOptions,
+  signal: AbortSignal | undefined,
+  act: () => Promise<T>,
+): Promise<T> {
+  const patience = new Patience(options, signal);
+  for (;;) {
+    const result = await attempt(act);
+    if ("value" in result) return result.value;
+    await patience.afterFailure(result.error);
   }
 }
 

@@ -31,6 +31,8 @@ export interface StorageTraits {
   readonly conditionalPut: boolean;
   /** Bytes are near: random reads cost no round trip, so deltas may read their bases here. */
   readonly local: boolean;
+  /** Obeys the bandwidth limits itself, piece by piece; others are held back between calls. */
+  readonly paced?: boolean;
 }
 
 export interface Storage {

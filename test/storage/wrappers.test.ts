@@ -1,6 +1,9 @@
 import { describe, expect, it } from "vitest";
 import { BackendError } from "../../src/errors.ts";
-import type { Storage } from "../../src/storage/index.ts";
+import { BoundedStorage } from "../../src/storage/bounded.ts";
+import { CountedStorage, Traffic } from "../../src/storage/counted.ts";
+import { createPace, type Storage } from "../../src/storage/index.ts";
+import { LimitedStorage } from "../../src/storage/limited.ts";
 import { type RetryOptions, RetryingStorage } from "../../src/storage/retrying.ts";
 import {
   CrashingStorage,
@@ -22,12 +25,27 @@ const wrappers: Readonly<Record<string, (inner: Storage) => Storage>> = {
   "FullStorage with room": (inner) => new FullStorage(inner, Infinity),
   "FlippingStorage of no kind": (inner) => new FlippingStorage(inner, () => 0, []),
   RecordingStorage: (inner) => new RecordingStorage(inner),
+  CountedStorage: (inner) =>
+    new CountedStorage(inner, { traffic: new Traffic(), elapsed: () => 0 }),
+  "BoundedStorage of one": (inner) => new BoundedStorage(inner, 1),
+  LimitedStorage: (inner) => new LimitedStorage(inner, highPace()),
   "RetryingStorage over FlakyStorage": (inner) => retrying(new FlakyStorage(inner)).storage,
 };
 for (const [wrapper, wrap] of Object.entries(wrappers)) {
   storageContract(wrapper, () =>
     Promise.resolve({ storage: wrap(new MemoryStorage()), cleanUp: () => Promise.resolve() }),
   );
+}
+
+function highPace() {
+  let now = 0;
+  const rate = (): number => 1e9;
+  return createPace({
+    uploadRate: rate,
+    downloadRate: rate,
+    elapsed: () => now,
+    sleep: (ms) => Promise.resolve(void (now += ms)),
+  });
 }
 
 /** Time passes only while it sleeps. */

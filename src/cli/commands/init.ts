@@ -1,7 +1,6 @@
 import type { Command } from "../command.ts";
 import { readCredential } from "../credentials.ts";
 import { ensureKeyFile } from "../key-file.ts";
-import { createRepositoryFor } from "../open-repository.ts";
 import { credentialSources } from "../options.ts";
 
 export const command: Command = {
@@ -15,28 +14,24 @@ export const command: Command = {
     ],
   ],
   exitCodes: { 14: "there is a repository already" },
-  async run({ host, output, signal }, args) {
+  async run({ host, output, signal, repositories }, args) {
     const sources = credentialSources(args);
     const hasPassword = (sources.passwordFile ?? sources.passwordCommand) !== undefined;
     const keyFile = sources.keyFile ?? (hasPassword ? undefined : host.env["ASHLAR_KEY_FILE"]);
     if (keyFile !== undefined && keyFile !== "") await ensureKeyFile(keyFile, output);
     const credential = await readCredential(host, sources, { signal, confirm: true });
-    const repository = await createRepositoryFor(host, args, output, credential);
-    try {
-      const fields = {
-        message_type: "initialized",
-        id: repository.idHex,
-        repository: repository.storage.location,
-      };
-      if (output.json) output.document(fields);
-      output.line(`Created repository ${fields.id.slice(0, 10)} at ${fields.repository}`);
-      output.line();
-      output.line("Without its password or key file nobody can read it: a lost key is lost data.");
-      output.line("Make a second key now and keep it elsewhere:");
-      output.line(`  ashlar -r ${fields.repository} key add --new-key-file /safe/place/ashlar.key`);
-      return 0;
-    } finally {
-      await repository.close();
-    }
+    const repository = await repositories.create(credential);
+    const fields = {
+      message_type: "initialized",
+      id: repository.idHex,
+      repository: repository.storage.location,
+    };
+    if (output.json) output.document(fields);
+    output.line(`Created repository ${fields.id.slice(0, 10)} at ${fields.repository}`);
+    output.line();
+    output.line("Without its password or key file nobody can read it: a lost key is lost data.");
+    output.line("Make a second key now and keep it elsewhere:");
+    output.line(`  ashlar -r ${fields.repository} key add --new-key-file /safe/place/ashlar.key`);
+    return 0;
   },
 };
