@@ -16,7 +16,7 @@ import {
 } from "../../crypto/index.ts";
 import type { Storage } from "../../storage/index.ts";
 import type { BlobIndex, BlobLocation } from "../blob-index/index.ts";
-import { deltaDepthMax, idBytes } from "../format/index.ts";
+import { deltaDepthMax, idBytes, type BlobForm, type DeltaBlob } from "../format/index.ts";
 import {
   BulkRestore,
   type BlobWrite,
@@ -53,6 +53,17 @@ export interface VerifyRange {
   readonly offset: number;
   readonly length: number;
   readonly id: Uint8Array;
+}
+
+/** A blob in the form in which it is stored, its seal opened, and what it holds, its id checked. */
+export interface StoredForm {
+  readonly plain: Uint8Array;
+  readonly form: BlobForm;
+  readonly depth: number;
+  /** What the seal held: raw bytes, a zstd frame, or a delta with its bases' ids before it. */
+  readonly opened: Uint8Array;
+  /** What it is a delta of; undefined for the other forms. */
+  readonly delta: DeltaBlob | undefined;
 }
 
 const cacheBytesDefault = 16 * 1024 * 1024;
@@ -92,6 +103,11 @@ export class BlobReader {
   /** @returns plain bytes, shared with others who ask: not to be changed @throws {CorruptionError} */
   readBlob(cls: BlobClass, id: Uint8Array): Promise<Uint8Array> {
     return this.#read(cls, id, deltaDepthMax + 1);
+  }
+
+  /** As it is stored: for who seals it again elsewhere. @throws {CorruptionError} */
+  readForm(cls: BlobClass, id: Uint8Array): Promise<StoredForm> {
+    return this.#readAnywhere(cls, id, deltaDepthMax + 1);
   }
 
   /** Writes blobs to where they belong, in any order; see bulk-restore.ts. */
@@ -159,7 +175,9 @@ export class BlobReader {
     const cached = this.#cache.get(cls, id);
     if (cached !== undefined) return cached;
     const flight = `${cls} ${toHex(id)} ${depthBelow}`;
-    const reading = this.#reading.get(flight) ?? this.#readAnywhere(cls, id, depthBelow);
+    const reading =
+      this.#reading.get(flight) ??
+      this.#readAnywhere(cls, id, depthBelow).then((stored) => stored.plain);
     this.#reading.set(flight, reading);
     try {
       const plain = await reading;
@@ -170,7 +188,7 @@ export class BlobReader {
     }
   }
 
-  async #readAnywhere(cls: BlobClass, id: Uint8Array, depthBelow: number): Promise<Uint8Array> {
+  async #readAnywhere(cls: BlobClass, id: Uint8Array, depthBelow: number): Promise<StoredForm> {
     const faults: CorruptionError[] = [];
     const tried = new Set<string>();
     for (;;) {
@@ -181,8 +199,8 @@ export class BlobReader {
         if (tried.has(place)) continue;
         tried.add(place);
         try {
-          const plain = await this.#readAt(cls, id, pack, location);
-          if (plain !== undefined) return plain;
+          const stored = await this.#readAt(cls, id, pack, location);
+          if (stored !== undefined) return stored;
           missing.push(pack);
         } catch (error) {
           if (!(error instanceof CorruptionError)) throw error;
@@ -209,7 +227,7 @@ export class BlobReader {
     id: Uint8Array,
     pack: string,
     location: BlobLocation,
-  ): Promise<Uint8Array | undefined> {
+  ): Promise<StoredForm | undefined> {
     const { storage, repoId, signal } = this.#options;
     const range = { offset: location.offset, length: location.sealedLength };
     const [opened, sealed] = await Promise.all([
@@ -221,12 +239,15 @@ export class BlobReader {
     const opener = new PackOpener(opened.secret, repoId, opened.cls);
     try {
       const into = cls === "data" ? this.#shared.take(location.plainLength) : undefined;
-      const decoded = this.#decoder.decode(cls, blob, opener.openBlob(blob, sealed), into);
-      if (decoded instanceof Uint8Array) return decoded;
+      const bytes = opener.openBlob(blob, sealed);
+      const decoded = this.#decoder.decode(cls, blob, bytes, into);
+      const stored = { form: location.form as BlobForm, depth: location.depth, opened: bytes };
+      if (decoded instanceof Uint8Array) return { ...stored, plain: decoded, delta: undefined };
       const bases = await Promise.all(
         decoded.bases.map((base) => this.#read(cls, base.id, location.depth)),
       );
-      return this.#decoder.applyDelta(cls, blob, decoded, bases, into);
+      const plain = this.#decoder.applyDelta(cls, blob, decoded, bases, into);
+      return { ...stored, plain, delta: decoded };
     } catch (cause) {
       if (!(cause instanceof CorruptionError)) throw cause;
       const what = `blob ${toHex(id)} in pack ${pack} at offset ${location.offset}`;

@@ -29,14 +29,14 @@ import {
 } from "../format/index.ts";
 import { FormChooser, type KnownBase } from "./choose-form.ts";
 import type { ThreadEntry } from "./executor.ts";
+import { InlinePacker } from "./inline-packer.ts";
 import { laneEntry } from "./lane-entry.ts";
 import type { ChunkBases, CutPart, CutSource, ReadFault } from "./lane-messages.ts";
 import { LanePool, type CutAnswer, type LaneMessage } from "./lane-pool.ts";
 import type { CompressionLevel } from "./levels.ts";
-import { packBytesFor, packCapacity } from "./pack-builder.ts";
+import { packBytesFor, packCapacity, type NewBlob } from "./pack-builder.ts";
 import { PackMemory } from "./pack-memory.ts";
 import { readStream, readWindows, type ChunkList, type StoredStream } from "./store-stream.ts";
-import { TreePacker } from "./tree-packer.ts";
 import { openZstd } from "./zstd.ts";
 
 export interface BlobWriterOptions {
@@ -105,8 +105,8 @@ export interface StoredSegment {
 
 /** Segments a lane holds: one being stored, one waiting, one being read. */
 const slotsPerLane = 3;
-/** Tree packs may be on their way while the next is filled. */
-const treePutsMost = 2;
+/** Packs filled in this thread may be on their way while the next is filled. */
+const inlinePutsMost = 2;
 
 export class BlobWriter {
   readonly stats: Readonly<WriterStats>;
@@ -114,11 +114,14 @@ export class BlobWriter {
   readonly #options: BlobWriterOptions;
   readonly #ids: IdHasher;
   readonly #pool: LanePool;
-  readonly #trees: TreePacker;
+  readonly #chooser: FormChooser;
+  readonly #trees: InlinePacker;
+  /** Chunks that another repository had, in their form. */
+  readonly #ready: InlinePacker;
   readonly #memory: PackMemory;
   readonly #slotBytes: number;
   readonly #puts = new Set<Promise<void>>();
-  #treePuts = 0;
+  #inlinePuts = 0;
   #indexing: Promise<void> = Promise.resolve();
   #failure: Error | undefined;
 
@@ -150,16 +153,20 @@ export class BlobWriter {
     );
     this.#slotBytes = Math.max(image.segmentBytes, 2 * stream.maxBytes);
     this.#ids = createIdHasher(keys);
-    this.#trees = new TreePacker({
-      chooser: new FormChooser(openZstd(level), verify),
-      repoId,
-      capacity,
-      newSeal: () => this.#newSeal("tree"),
-      full: (built) => {
-        this.#treePuts++;
-        this.#put(built.pack, built.bytes, () => this.#treePuts--);
-      },
-    });
+    this.#chooser = new FormChooser(openZstd(level), verify);
+    const inlinePacker = (cls: BlobClass): InlinePacker =>
+      new InlinePacker({
+        cls,
+        repoId,
+        capacity,
+        newSeal: () => this.#newSeal(cls),
+        full: (built) => {
+          this.#inlinePuts++;
+          this.#put(built.pack, built.bytes, () => this.#inlinePuts--);
+        },
+      });
+    this.#trees = inlinePacker("tree");
+    this.#ready = inlinePacker("data");
     this.#pool = new LanePool(
       {
         keys: { dataIdKey: keys.dataIdKey, treeIdKey: keys.treeIdKey, cutKey: keys.cutKey },
@@ -192,15 +199,46 @@ export class BlobWriter {
   async storeTree(plain: Uint8Array): Promise<Uint8Array> {
     this.#throwFailure();
     assert(plain.length <= blobPlainBytesMax, "a tree blob is at most 8 MiB");
-    while (this.#treePuts > treePutsMost) await Promise.race(this.#puts);
-    this.#throwFailure();
+    await this.#inlineRoom();
     const id = this.#ids.id("tree", plain);
     if (this.#options.index.addPending("tree", id)) {
       this.#stats.treesNew++;
       this.#stats.treeBytesNew += plain.length;
-      this.#trees.add(id, plain);
+      const chosen = this.#chooser.chooseForm(plain);
+      this.#trees.add({ ...chosen, id, plainLength: plain.length });
     } else this.#stats.treesKnown++;
     return id;
+  }
+
+  /** The id that a chunk has in this repository. */
+  chunkId(plain: Uint8Array): Uint8Array {
+    return this.#ids.id("data", plain);
+  }
+
+  /**
+   * Stores a chunk in the form that another repository had it in, or in one chosen here.
+   *
+   * @param plain  its bytes, of which `id` is the id
+   * @param form   what is sealed, checked to give `plain`; absent: raw or zstd, whichever pays
+   * @returns false when it is known: there is nothing to store
+   */
+  async storeChunk(
+    id: Uint8Array,
+    plain: Uint8Array,
+    form?: Pick<NewBlob, "form" | "depth" | "bytes" | "bases">,
+  ): Promise<boolean> {
+    this.#throwFailure();
+    await this.#inlineRoom();
+    if (!this.#options.index.addPending("data", id)) {
+      this.#stats.chunksKnown++;
+      return false;
+    }
+    const chosen = form ?? this.#chooser.chooseForm(plain);
+    this.#stats.chunksNew++;
+    this.#stats.bytesNew += plain.length;
+    if (chosen.bases.length > 0) this.#stats.chunksDelta++;
+    this.#ready.add({ ...chosen, id, plainLength: plain.length });
+    return true;
   }
 
   /**
@@ -244,6 +282,7 @@ export class BlobWriter {
     this.#throwFailure();
     await this.#pool.flush();
     this.#trees.close();
+    this.#ready.close();
     while (this.#puts.size > 0) await Promise.all(this.#puts);
     this.#throwFailure();
     await this.#writeIndex();
@@ -330,6 +369,11 @@ export class BlobWriter {
     this.#put(message.pack, message.bytes, () => {
       this.#memory.free(message.bytes);
     });
+  }
+
+  async #inlineRoom(): Promise<void> {
+    while (this.#inlinePuts > inlinePutsMost) await Promise.race(this.#puts);
+    this.#throwFailure();
   }
 
   #put(pack: IndexedPack, bytes: Uint8Array, done: () => void): void {

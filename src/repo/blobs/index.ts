@@ -21,7 +21,12 @@ export { getHooks, type HookObjectContext, putHooks } from "./hook-objects.ts";
 export { DeltaBases } from "./delta-bases.ts";
 export type { CutSource, ReadFault } from "./lane-messages.ts";
 export type { ChunkList, StoredStream } from "./store-stream.ts";
-export { BlobReader, type BlobReaderOptions, type VerifyRange } from "./blob-reader.ts";
+export {
+  BlobReader,
+  type BlobReaderOptions,
+  type StoredForm,
+  type VerifyRange,
+} from "./blob-reader.ts";
 export type { BlobWrite, DamagedBlob, RestoreOptions, RestoreStats } from "./bulk-restore.ts";
 export type { WriteTarget } from "./restore-plan.ts";
 export { BlobDecoder } from "./open-blob.ts";
