@@ -112,9 +112,18 @@ export class SshServer implements AsyncDisposable {
     return sshEnvironment(this.home, change);
   }
 
+  /** Ends the connections that there are; the server goes on. */
+  cut(): void {
+    for (const pid of childrenOf(this.#process.pid!).reverse()) kill(pid);
+  }
+
   /** Ends the connections that there are, and takes no new ones. */
+  stop(): Promise<void> {
+    return endWithChildren(this.#process);
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
-    await endWithChildren(this.#process);
+    await this.stop();
     rmSync(this.folder, { recursive: true, force: true });
   }
 }
@@ -212,15 +221,11 @@ async function untilOpen(port: number): Promise<void> {
 
 /** sshd's sessions are processes that outlive it. */
 async function endWithChildren(process: ChildProcess): Promise<void> {
+  if (process.exitCode !== null || process.signalCode !== null) return;
   const ended = new Promise((resolve) => process.once("exit", resolve));
   for (const pid of childrenOf(process.pid!).reverse()) kill(pid);
   kill(process.pid!);
-  if (process.exitCode === null && process.signalCode === null) await ended;
-}
-
-/** Ends a server's sessions, as a reboot of a router does; the server itself goes on. */
-export function cutSessions(pid: number): void {
-  for (const child of childrenOf(pid).reverse()) kill(child);
+  await ended;
 }
 
 function childrenOf(pid: number): number[] {

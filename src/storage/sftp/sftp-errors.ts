@@ -3,6 +3,8 @@ import { BackendError } from "../../errors.ts";
 import { statusCode } from "./packets.ts";
 import { ConnectionLost, type SftpSession, StatusError } from "./session.ts";
 
+const roomBytesMin = 32 * 1024 * 1024;
+
 /** Undefined in place of an object, or folder, that is not there. */
 export function ignoreAbsent(error: unknown): undefined {
   if (!(error instanceof StatusError) || error.status !== statusCode.noSuchFile) throw error;
@@ -48,11 +50,11 @@ export async function putError(
   error: unknown,
   action: string,
   session: SftpSession,
-  root: string,
+  put: { readonly folder: string; readonly bytes: number },
 ): Promise<unknown> {
   const isVague = error instanceof StatusError && error.status === statusCode.failure;
   if (!isVague || !session.has("statvfs@openssh.com")) return sftpError(error, action);
-  const space = await session.space(root).catch(() => undefined);
+  const space = await session.space(put.folder).catch(() => undefined);
   if (space?.isReadOnly === true) {
     return new BackendError(`${action}: read-only file system (EROFS)`, {
       cause: error,
@@ -60,13 +62,12 @@ export async function putError(
       hint: "The server's file system is mounted read-only",
     });
   }
+  // What the server has written of the file is free again by now, or soon will be.
   const isFullNow =
-    space !== undefined && (space.freeBytes < fullBelowBytes || space.freeFiles === 0);
+    space !== undefined &&
+    (space.freeFiles === 0 || space.freeBytes < Math.max(roomBytesMin, 2 * put.bytes));
   return isFullNow ? full(action, error) : sftpError(error, action);
 }
-
-/** What the server wrote of a refused file is free again, or soon will be: a little room counts as none. */
-const fullBelowBytes = 32 * 1024 * 1024;
 
 function full(action: string, cause: unknown): BackendError {
   return new BackendError(`${action}: no space left on the server's disk (ENOSPC)`, {

@@ -135,7 +135,7 @@ export class SftpStorage implements Storage {
           },
         });
       } catch (error) {
-        throw await putError(error, what, session, this.#root);
+        throw await putError(error, what, session, { folder, bytes });
       }
     });
   }
