@@ -11,8 +11,11 @@ const source = fileURLToPath(new URL("../../src/", import.meta.url));
 export function buildStorage(folder: string): void {
   mkdirSync(join(folder, "storage"));
   writeFileSync(join(folder, "package.json"), `{"type":"module"}`);
-  const files = readdirSync(join(source, "storage")).map((file) => join("storage", file));
-  for (const file of ["errors.ts", ...files]) {
+  const lobby = readdirSync(source).filter((file) => file.endsWith(".ts"));
+  const files = readdirSync(join(source, "storage"))
+    .filter((file) => file.endsWith(".ts"))
+    .map((file) => join("storage", file));
+  for (const file of [...lobby, ...files]) {
     const { outputText } = ts.transpileModule(readFileSync(join(source, file), "utf8"), {
       compilerOptions: {
         target: ts.ScriptTarget.ES2022,

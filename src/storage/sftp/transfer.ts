@@ -1,4 +1,5 @@
 /** Moving bytes by many small requests at once: the distance is paid once, not for each. */
+import { setMaxListeners } from "node:events";
 import { CorruptionError } from "../../errors.ts";
 import type { Pace } from "../backend.ts";
 import type { Handle, SftpSession } from "./session.ts";
@@ -75,7 +76,7 @@ export async function readRange(
       next = end;
       for (let at = begin; at < end;) {
         const bytes = await session.read(handle, offset + at, end - at);
-        if (isOver) return false;
+        if (isOver || signal?.aborted === true) return false;
         if (bytes === undefined) {
           throw new CorruptionError(`it ends before byte ${offset + into.length}`);
         }
@@ -90,13 +91,14 @@ export async function readRange(
   }
 }
 
-/** Rejects with the signal's reason as soon as it aborts; what `act` began goes on unheard. */
+/** Rejects with the signal's reason as soon as it aborts; what `act` began goes on unheard until it looks at the signal. */
 export async function unlessAborted<T>(
   signal: AbortSignal | undefined,
   act: Promise<T>,
 ): Promise<T> {
   if (signal === undefined) return act;
   act.catch(() => undefined);
+  setMaxListeners(0, signal); // a run's one signal stands over all its requests
   let stop = (): void => undefined;
   const aborted = new Promise<never>((_, reject) => {
     stop = () => {
@@ -128,10 +130,8 @@ async function inParallel(
       throw error;
     }
   };
-  await unlessAborted(
-    signal,
-    Promise.all(Array.from({ length: lines }, line)).then(() => undefined),
-  );
+  await Promise.all(Array.from({ length: lines }, line));
+  signal?.throwIfAborted();
 }
 
 /** Views where a part is long, copies where many are short. */
