@@ -60,12 +60,14 @@ export class RepositoryOpener {
     }
   }
 
-  async create(credential: Credential): Promise<Repository> {
+  /** @param like  whose way of cutting is taken over */
+  async create(credential: Credential, like?: Repository): Promise<Repository> {
     const library = await import("../repo/index.ts");
     const location = repositoryLocation(this.#host, this.#args);
     const { storage, traffic } = await this.#reach(library.createStorage, location);
     const environment = await this.#environment(traffic);
-    return this.#opened(await library.Repository.create(storage, credential, environment), traffic);
+    const repository = await library.Repository.create(storage, credential, environment, like);
+    return this.#opened(repository, traffic);
   }
 
   async close(): Promise<void> {

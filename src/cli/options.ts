@@ -140,6 +140,25 @@ export function cacheDirectory(host: Host, args: CommandArguments): string | und
   return host.user.uid === 0 ? "/var/cache/ashlar" : undefined;
 }
 
+/** The password or key of a second repository. */
+export const fromCredentialOptions: Readonly<Record<string, Options>> = {
+  "from-password-file": {
+    type: "string",
+    requiresArg: true,
+    describe: "file that holds the other repository's password (or ASHLAR_FROM_PASSWORD_FILE)",
+  },
+  "from-password-command": {
+    type: "string",
+    requiresArg: true,
+    describe: "shell command that prints it (or ASHLAR_FROM_PASSWORD_COMMAND)",
+  },
+  "from-key-file": {
+    type: "string",
+    requiresArg: true,
+    describe: "key file instead of a password (or ASHLAR_FROM_KEY_FILE)",
+  },
+};
+
 /** Which snapshots: `--host`, `--tag`, `--path`, each repeatable. */
 export const filterOptions: Readonly<Record<string, Options>> = {
   host: {

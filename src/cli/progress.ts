@@ -8,6 +8,9 @@ export interface ProgressState {
   /** Undefined while it is not known. */
   readonly bytesTotal?: number | undefined;
   readonly filesDone?: number | undefined;
+  /** What has gone to the storage, and what came from it. */
+  readonly bytesSent?: number | undefined;
+  readonly bytesReceived?: number | undefined;
   readonly current?: string | undefined;
 }
 
@@ -61,6 +64,8 @@ export class ProgressLine {
       bytes_done: state.bytesDone,
       total_bytes: state.bytesTotal,
       files_done: state.filesDone,
+      bytes_sent: state.bytesSent,
+      bytes_received: state.bytesReceived,
       seconds_elapsed: Math.round(seconds),
       seconds_remaining: left === undefined ? undefined : Math.round(left),
       current: state.current,
@@ -75,6 +80,7 @@ export class ProgressLine {
       parts[0] = `${percent} %  ${formatBytes(state.bytesDone)} of ${formatBytes(state.bytesTotal)}`;
     }
     parts.push(`${formatBytes(rate)}/s`);
+    if (state.bytesSent !== undefined) parts.push(`sent ${formatBytes(state.bytesSent)}`);
     if (left !== undefined) parts.push(`${formatSeconds(Math.max(0, left))} left`);
     if (state.current !== undefined) parts.push(state.current);
     const width = (this.#host.stderr.columns ?? 80) - 1;

@@ -15,6 +15,7 @@ const loaders: Readonly<Record<string, () => Promise<{ readonly command: Command
   cat: () => import("./cat.ts"),
   stats: () => import("./stats.ts"),
   tag: () => import("./tag.ts"),
+  copy: () => import("./copy.ts"),
   forget: () => import("./forget.ts"),
   prune: () => import("./prune.ts"),
   check: () => import("./check.ts"),

@@ -1,16 +1,28 @@
 import type { Command } from "../command.ts";
 import { readCredential } from "../credentials.ts";
 import { ensureKeyFile } from "../key-file.ts";
-import { credentialSources } from "../options.ts";
+import { credentialSources, fromCredentialOptions } from "../options.ts";
 
 export const command: Command = {
   usage: "init",
   summary: "Create a new repository",
+  options: {
+    "copy-parameters-from": {
+      type: "string",
+      requiresArg: true,
+      describe: "repository to cut alike, so that copies and backups share what they share",
+    },
+    ...fromCredentialOptions,
+  },
   examples: [
     ["-r /mnt/backup/repo init", "asks for a password"],
     [
       "-r /mnt/backup/repo init --key-file /etc/ashlar/key",
       "for unattended hosts; the file is made if it does not exist",
+    ],
+    [
+      "-r sftp://nas/backup init --copy-parameters-from /srv/backup",
+      "a second repository, for `ashlar copy` and `backup -r A -r B`",
     ],
   ],
   exitCodes: { 14: "there is a repository already" },
@@ -19,8 +31,17 @@ export const command: Command = {
     const hasPassword = (sources.passwordFile ?? sources.passwordCommand) !== undefined;
     const keyFile = sources.keyFile ?? (hasPassword ? undefined : host.env["ASHLAR_KEY_FILE"]);
     if (keyFile !== undefined && keyFile !== "") await ensureKeyFile(keyFile, output);
+    const location = args.text("copy-parameters-from");
+    const like =
+      location === undefined
+        ? undefined
+        : await repositories.open({
+            location,
+            sources: credentialSources(args, "from-"),
+            variables: "ASHLAR_FROM_",
+          });
     const credential = await readCredential(host, sources, { signal, confirm: true });
-    const repository = await repositories.create(credential);
+    const repository = await repositories.create(credential, like);
     const fields = {
       message_type: "initialized",
       id: repository.idHex,

@@ -29,6 +29,7 @@ export {
 export {
   backup,
   check,
+  copySnapshots,
   diffSnapshots,
   dump,
   findEntries,
@@ -48,6 +49,13 @@ export type {
   BackupSummary,
   StreamInput,
 } from "./backup/options.ts";
+export type {
+  CopiedSnapshot,
+  CopyHooks,
+  CopyOptions,
+  CopyProgress,
+  CopySummary,
+} from "./copy/options.ts";
 export type {
   RestoreHooks,
   RestoreOptions,

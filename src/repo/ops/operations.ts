@@ -2,6 +2,7 @@
 import type { backup as Backup } from "./backup/backup.ts";
 import type { check as Check } from "./check/check.ts";
 import type { prune as Prune } from "./collector/prune.ts";
+import type { copySnapshots as CopySnapshots } from "./copy/copy.ts";
 import type { diffSnapshots as DiffSnapshots } from "./diff/diff.ts";
 import type { dump as Dump } from "./dump.ts";
 import type { findEntries as FindEntries } from "./find.ts";
@@ -18,6 +19,9 @@ export const backup: typeof Backup = async (...args) =>
 
 export const restore: typeof Restore = async (...args) =>
   (await import("./restore/restore.ts")).restore(...args);
+
+export const copySnapshots: typeof CopySnapshots = async (...args) =>
+  (await import("./copy/copy.ts")).copySnapshots(...args);
 
 export const forget: typeof Forget = async (...args) =>
   (await import("./forget.ts")).forget(...args);

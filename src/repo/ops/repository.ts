@@ -67,20 +67,27 @@ export class Repository implements AsyncDisposable {
     this.settings = openSettings(config, opened.keys);
   }
 
-  /** Makes a new repository in an empty place; the config object, put last, is what makes it one. */
+  /**
+   * Makes a new repository in an empty place; the config object, put last, is what makes it one.
+   * @param like  cuts as this one does, so that copies and backups of either share what they share
+   */
   static async create(
     storage: Storage,
     credential: Credential,
     environment: Environment,
+    like?: Pick<Repository, "settings" | "keys">,
   ): Promise<Repository> {
     await loadSodium();
     if ((await storage.stat("config", configName)) !== undefined) throw existsError(storage);
     const { random } = environment;
-    const keys = generateFullKeys(random);
+    const generated = generateFullKeys(random);
+    const keys =
+      like === undefined ? generated : { ...generated, cutKey: like.keys.cutKey.slice() };
     const id = random.bytes(16);
+    const created = new Date(environment.clock.now()).toISOString();
     const settings = sealObject(
       "settings",
-      encodeSettings(await defaultSettings(environment)),
+      encodeSettings({ ...(like?.settings ?? (await defaultSettings())), created }),
       sealingKey("settings", keys),
       {
         repoId: id,
@@ -225,7 +232,7 @@ export class Repository implements AsyncDisposable {
   }
 }
 
-async function defaultSettings(environment: Environment): Promise<Settings> {
+async function defaultSettings(): Promise<Omit<Settings, "created">> {
   const { defaultImageCutParams, defaultStreamCutParams } = await import("../../chunker/index.ts");
   return {
     chunker: {
@@ -235,7 +242,6 @@ async function defaultSettings(environment: Environment): Promise<Settings> {
     pack: { targetBytes: 16 * 1024 * 1024 },
     delta: { depth: 1 },
     map: { fanout: 128 },
-    created: new Date(environment.clock.now()).toISOString(),
   };
 }
 

@@ -14,6 +14,8 @@ import { contentNodes, type NodeSource } from "../tree-reader.ts";
 
 interface Memory {
   readonly snapshot: string;
+  /** More that were whole when it was: a copy writes many snapshots. */
+  readonly others?: readonly string[];
   readonly indexObjects: readonly string[];
 }
 
@@ -39,8 +41,7 @@ export class StoredContent {
 
   async holds(entry: DirectoryEntry): Promise<boolean> {
     if (this.#parent === undefined) return false;
-    this.#isWhole ??= this.#hasLostNothing(this.#parent.id);
-    if (await this.#isWhole) return true;
+    if (await this.isWhole()) return true;
     try {
       for await (const { nodes, chunks } of contentNodes(
         this.#parent.source,
@@ -60,15 +61,24 @@ export class StoredContent {
     }
   }
 
+  /** Whether nothing that the parent is made of can have gone; false where that is not known. */
+  isWhole(): Promise<boolean> {
+    this.#isWhole ??=
+      this.#parent === undefined ? Promise.resolve(false) : this.#hasLostNothing(this.#parent.id);
+    return this.#isWhole;
+  }
+
   /** After a commit: what the next run may rely on. */
-  async remember(snapshot: string): Promise<void> {
+  async remember(snapshot: string, others: readonly string[] = []): Promise<void> {
     const indexObjects = this.#index.indexObjects().map((object) => object.name);
-    await this.#hints.write(hintName, JSON.stringify({ snapshot, indexObjects } satisfies Memory));
+    const memory: Memory = { snapshot, others, indexObjects };
+    await this.#hints.write(hintName, JSON.stringify(memory));
   }
 
   async #hasLostNothing(parent: string): Promise<boolean> {
     const memory = await this.#memory();
-    if (memory?.snapshot !== parent) return false;
+    if (memory === undefined) return false;
+    if (memory.snapshot !== parent && memory.others?.includes(parent) !== true) return false;
     const listed = new Set(this.#index.indexObjects().map((object) => object.name));
     return memory.indexObjects.every((name) => listed.has(name)) && this.#allPacksUsable();
   }

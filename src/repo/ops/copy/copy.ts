@@ -1,0 +1,352 @@
+/**
+ * Copies snapshots from one repository into another, oldest first, each committed by itself: what stops
+ * the run leaves whole snapshots and garbage that the next run uses.
+ *
+ * Sessions live in both: in the target a writer's, in the source a reader's that pins what is copied.
+ * A copy names the snapshot that it came from as its `original`, so that a later run passes it over.
+ */
+import { equalBytes, fromHex, toHex } from "../../../bytes.ts";
+import { CorruptionError, FailedError, UsageError } from "../../../errors.ts";
+import { type BlobIndex, IndexWriter } from "../../blob-index/index.ts";
+import { BlobWriter } from "../../blobs/index.ts";
+import { MeteredStorage } from "../backup/metered-storage.ts";
+import { StoredContent } from "../backup/stored-content.ts";
+import type { Repository } from "../repository.ts";
+import { rewriteSnapshot } from "../rewrite-snapshot.ts";
+import { needsFullKey } from "../sealed-records.ts";
+import { Session } from "../sessions.ts";
+import {
+  matchesFilter,
+  readableSnapshots,
+  resolveAmong,
+  type StoredSnapshot,
+} from "../snapshots.ts";
+import { ChunkCopier } from "./chunk-copier.ts";
+import { ContentCopier, type Twin } from "./content-copier.ts";
+import type { CopiedSnapshot, CopyHooks, CopyOptions, CopySummary } from "./options.ts";
+import { TreeCopier } from "./tree-copier.ts";
+
+/** @throws {UsageError} {FailedError} when nothing can be copied; single snapshots that fail are in the summary */
+export async function copySnapshots(
+  source: Repository,
+  target: Repository,
+  options: CopyOptions = {},
+  hooks: CopyHooks = {},
+): Promise<CopySummary> {
+  assertCopyable(source, target);
+  const all = await readableSnapshots(source);
+  const wanted = chosen(all, options);
+  if (options.dryRun === true) {
+    const there = new Copies(await readableSnapshots(target));
+    const missing = wanted.filter((snapshot) => there.of(snapshot) === undefined);
+    return new CopyRun(source, target, hooks).summary(
+      missing.map(({ id }) => ({ sourceId: id, targetId: undefined })),
+      wanted.length - missing.length,
+    );
+  }
+  const reading = await Session.startReader(
+    source,
+    wanted.map(({ id }) => id),
+  );
+  try {
+    const writing = await Session.start(target, "writer");
+    try {
+      const summary = await new CopyRun(source, target, hooks).execute(writing, all, wanted);
+      await writing.endCommitted();
+      return summary;
+    } catch (error) {
+      await writing.abort();
+      throw error;
+    }
+  } finally {
+    await reading?.abort();
+  }
+}
+
+function assertCopyable(source: Repository, target: Repository): void {
+  if (source.role !== "full" || target.role !== "full")
+    throw needsFullKey("Cannot copy between repositories");
+  if (source.idHex === target.idHex) {
+    throw new UsageError("Cannot copy a repository into itself", {
+      hint: "-r names where copies go, --from where they come from",
+    });
+  }
+  const shape = ({ settings: { chunker, map } }: Repository): string =>
+    `${chunker.image.segmentBytes} ${chunker.image.blockBytes} ${map.fanout}`;
+  if (shape(source) !== shape(target)) {
+    throw new FailedError("Cannot copy: the repositories divide disk images into unlike segments", {
+      hint: "Make the target anew: ashlar init --copy-parameters-from",
+    });
+  }
+}
+
+/** Whether what a host backs up into either is cut the same way. */
+function cutAlike(
+  { settings: a, keys: aKeys }: Repository,
+  { settings: b, keys: bKeys }: Repository,
+) {
+  return (
+    JSON.stringify(a.chunker) === JSON.stringify(b.chunker) &&
+    equalBytes(aKeys.cutKey, bKeys.cutKey)
+  );
+}
+
+function chosen(
+  all: readonly StoredSnapshot[],
+  { snapshots = [], filter = {} }: CopyOptions,
+): StoredSnapshot[] {
+  if (snapshots.length === 0) return all.filter((snapshot) => matchesFilter(snapshot, filter));
+  const ids = new Set(snapshots.map((wanted) => resolveAmong(all, wanted, filter).id));
+  return all.filter(({ id }) => ids.has(id));
+}
+
+/** What the target has, by the snapshot that it came from. */
+class Copies {
+  readonly #byOrigin = new Map<string, StoredSnapshot>();
+
+  constructor(there: readonly StoredSnapshot[]) {
+    for (const snapshot of there) this.add(snapshot);
+  }
+
+  add(snapshot: StoredSnapshot): void {
+    this.#byOrigin.set(snapshot.id, snapshot);
+    if (snapshot.original !== undefined) this.#byOrigin.set(snapshot.original, snapshot);
+  }
+
+  /** Copies go both ways: what came from the target itself is there as well. */
+  of({ id, original }: Pick<StoredSnapshot, "id" | "original">): StoredSnapshot | undefined {
+    return (
+      this.#byOrigin.get(id) ?? (original === undefined ? undefined : this.#byOrigin.get(original))
+    );
+  }
+}
+
+class CopyRun {
+  readonly #source: Repository;
+  readonly #target: Repository;
+  readonly #hooks: CopyHooks;
+  readonly #startedMs: number;
+  /** Ids in the target, of snapshots that are whole beyond doubt. */
+  readonly #whole = new Set<string>();
+  readonly #failed: { sourceId: string; message: string }[] = [];
+  #bytesRead = 0;
+  #metered: MeteredStorage | undefined;
+  #writer: BlobWriter | undefined;
+
+  constructor(source: Repository, target: Repository, hooks: CopyHooks) {
+    this.#source = source;
+    this.#target = target;
+    this.#hooks = hooks;
+    this.#startedMs = target.environment.clock.elapsed();
+  }
+
+  async execute(
+    session: Session,
+    all: readonly StoredSnapshot[],
+    wanted: readonly StoredSnapshot[],
+  ): Promise<CopySummary> {
+    const target = this.#target;
+    const index = await target.writersIndex();
+    const there = await readableSnapshots(target);
+    const copies = new Copies(there);
+    const missing = wanted.filter((snapshot) => copies.of(snapshot) === undefined);
+    const own = there.filter(({ writer }) => writer === target.writer.writerId);
+    const copied: CopiedSnapshot[] = [];
+    if (missing.length === 0) return this.summary(copied, wanted.length);
+
+    const metered = new MeteredStorage(target.storage, {
+      discard: false,
+      beforePut: () => {
+        session.assertAlive();
+      },
+    });
+    const indexWriter = this.#indexWriter(metered, session, index);
+    const writer = await this.#blobWriter(metered, indexWriter, index);
+    this.#metered = metered;
+    this.#writer = writer;
+    const copyTree = await this.#treeCopying(writer, index, missing, copied);
+    try {
+      for (const snapshot of missing) {
+        const earlier = earlierOf(snapshot, all, copies);
+        const tree = await copyTree(snapshot, earlier);
+        if (tree === undefined) continue;
+        await writer.flush();
+        this.#hooks.signal?.throwIfAborted();
+        const stored = await this.#commit(session, snapshot, tree, copies, own);
+        copies.add(stored);
+        this.#whole.add(stored.id);
+        copied.push({ sourceId: snapshot.id, targetId: stored.id });
+        this.#hooks.onCopied?.(copied.at(-1)!);
+      }
+      if (indexWriter.written.length > 0) await indexWriter.mergeOwn(index);
+      const [last, ...others] = [...this.#whole].reverse();
+      if (last !== undefined)
+        await new StoredContent(target, index, undefined).remember(last, others);
+      return this.summary(copied, wanted.length - missing.length);
+    } catch (error) {
+      await writer.abort(error instanceof Error ? error : new Error(String(error)));
+      // What is durable is made findable, so that the next run need not send it again.
+      await indexWriter.write().catch(() => undefined);
+      throw error;
+    } finally {
+      await writer.close();
+    }
+  }
+
+  summary(copied: readonly CopiedSnapshot[], skipped: number): CopySummary {
+    const stats = this.#writer?.stats;
+    return {
+      copied,
+      skipped,
+      failed: this.#failed,
+      bytesRead: this.#bytesRead,
+      bytesStored: this.#metered?.bytesPut ?? 0,
+      chunksNew: stats?.chunksNew ?? 0,
+      chunksDelta: stats?.chunksDelta ?? 0,
+      cutsAlike: cutAlike(this.#source, this.#target),
+      durationSeconds: (this.#target.environment.clock.elapsed() - this.#startedMs) / 1000,
+    };
+  }
+
+  /** @returns a function that copies a snapshot's tree; undefined: it is damaged, which was said */
+  async #treeCopying(
+    writer: BlobWriter,
+    index: BlobIndex,
+    missing: readonly StoredSnapshot[],
+    copied: readonly CopiedSnapshot[],
+  ) {
+    const [source, target] = [await this.#source.reader(), await this.#target.reader()];
+    const { signal, onProgress, onWarning } = this.#hooks;
+    let current = "";
+    const chunks = new ChunkCopier({
+      reader: source,
+      writer,
+      index,
+      depthMost: (await this.#target.writeSettings()).delta.depth,
+      onRead: (bytes) => {
+        this.#bytesRead += bytes;
+        onProgress?.({
+          bytesDone: this.#bytesRead,
+          snapshotsDone: copied.length,
+          snapshotsTotal: missing.length,
+          current,
+        });
+      },
+    });
+    const storeTree = (node: Uint8Array): Promise<Uint8Array> => writer.storeTree(node);
+    const content = new ContentCopier({
+      source,
+      target,
+      storeTree,
+      copyChunk: (id) => chunks.copy(id),
+      signal,
+    });
+    return async (
+      snapshot: StoredSnapshot,
+      earlier: Twin<StoredSnapshot> | undefined,
+    ): Promise<Uint8Array | undefined> => {
+      current = snapshot.id;
+      const twin =
+        earlier === undefined
+          ? undefined
+          : { source: fromHex(earlier.source.tree), target: fromHex(earlier.target.tree) };
+      const parent = earlier === undefined ? undefined : { id: earlier.target.id, source: target };
+      const stored = new StoredContent(this.#target, index, parent);
+      const isFresh = earlier !== undefined && this.#whole.has(earlier.target.id);
+      const tree = new TreeCopier({
+        source,
+        target,
+        storeTree,
+        content,
+        isTwinWhole: async () => {
+          if (isFresh) return true;
+          const isWhole = await stored.isWhole();
+          if (isWhole && earlier !== undefined) this.#whole.add(earlier.target.id);
+          return isWhole;
+        },
+        isStored: async (entry) => isFresh || stored.holds(entry),
+        signal,
+      });
+      try {
+        return await tree.copy(fromHex(snapshot.tree), twin);
+      } catch (error) {
+        if (!(error instanceof CorruptionError)) throw error;
+        this.#failed.push({ sourceId: snapshot.id, message: error.message });
+        onWarning?.(`Snapshot ${snapshot.id.slice(0, 8)} is not copied: ${error.message}`);
+        return undefined;
+      }
+    };
+  }
+
+  #commit(
+    session: Session,
+    snapshot: StoredSnapshot,
+    tree: Uint8Array,
+    copies: Copies,
+    own: StoredSnapshot[],
+  ): Promise<StoredSnapshot> {
+    const { parent: sourceParent, ...rest } = snapshot;
+    const parent = sourceParent === undefined ? undefined : copies.of({ id: sourceParent });
+    const old = parent === undefined ? rest : { ...rest, parent: parent.id };
+    return rewriteSnapshot(this.#target, session, old, { tree: toHex(tree) }, own);
+  }
+
+  #indexWriter(storage: MeteredStorage, session: Session, index: BlobIndex): IndexWriter {
+    const { keys, id: repoId, writer, environment } = this.#target;
+    return new IndexWriter({
+      storage,
+      keys,
+      repoId,
+      writer,
+      random: environment.random,
+      session: fromHex(session.id),
+      clock: () => environment.clock.elapsed(),
+      index,
+    });
+  }
+
+  async #blobWriter(
+    storage: MeteredStorage,
+    indexWriter: IndexWriter,
+    index: BlobIndex,
+  ): Promise<BlobWriter> {
+    const { keys, id: repoId, environment } = this.#target;
+    return BlobWriter.open({
+      storage,
+      keys,
+      repoId,
+      index,
+      indexWriter,
+      settings: await this.#target.writeSettings(),
+      random: environment.random,
+      clock: () => environment.clock.elapsed(),
+      // Nothing is cut or compressed here.
+      lanes: 0,
+      level: "auto",
+      signal: this.#hooks.signal,
+    });
+  }
+}
+
+/** The newest snapshot of the same host and paths before this one that the target has; else its parent. */
+function earlierOf(
+  snapshot: StoredSnapshot,
+  all: readonly StoredSnapshot[],
+  copies: Copies,
+): Twin<StoredSnapshot> | undefined {
+  const sourceOf = ({ hostname, paths }: StoredSnapshot): string =>
+    JSON.stringify([hostname, [...paths].sort()]);
+  const twinOf = (source: StoredSnapshot | undefined): Twin<StoredSnapshot> | undefined => {
+    const target = source === undefined ? undefined : copies.of(source);
+    return source === undefined || target === undefined ? undefined : { source, target };
+  };
+  const wanted = sourceOf(snapshot);
+  const before = all.slice(
+    0,
+    all.findIndex(({ id }) => id === snapshot.id),
+  );
+  const newest = before.findLast(
+    (other) => sourceOf(other) === wanted && copies.of(other) !== undefined,
+  );
+  return twinOf(newest) ?? twinOf(all.find(({ id }) => id === snapshot.parent));
+}
