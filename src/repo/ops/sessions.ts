@@ -25,6 +25,8 @@ export class Session {
   #stopRefreshing: () => void = () => undefined;
   #refreshing: Promise<void> = Promise.resolve();
   #lastFailure: unknown;
+  /** How old the lease was when it was found too old; undefined while all is well. */
+  #lapsedMs: number | undefined;
 
   private constructor(repository: Repository, kind: SessionKind, pins: readonly string[]) {
     this.#repository = repository;
@@ -67,14 +69,14 @@ export class Session {
     }
   }
 
-  /** @throws {FailedError} when the lease is too old to commit on */
+  /** @throws {FailedError} when the lease has lapsed, for good: nothing may be put or committed on it */
   assertAlive(): void {
-    const age = this.#ageMs;
-    if (age <= sessionTtlMs / 2) return;
+    this.#noteAge();
+    if (this.#lapsedMs === undefined) return;
     throw new FailedError(
-      `Cannot go on: the session could not be refreshed for ${Math.round(age / 60_000)} minutes`,
+      `Cannot go on: the session could not be refreshed for ${Math.round(this.#lapsedMs / 60_000)} minutes`,
       {
-        hint: "Run again: what was stored is kept and will not be sent again",
+        hint: "Did the machine sleep? Run again: what was stored is kept and will not be sent again",
         cause: this.#lastFailure,
       },
     );
@@ -122,7 +124,14 @@ export class Session {
     );
   }
 
+  /** A lease that was too old once stays lapsed: a collector may have seen it, and counted without it. */
+  #noteAge(): void {
+    if (this.#ageMs > sessionTtlMs / 2) this.#lapsedMs ??= this.#ageMs;
+  }
+
   async #refresh(): Promise<void> {
+    this.#noteAge();
+    if (this.#lapsedMs !== undefined) return;
     try {
       await this.#put("active");
     } catch (error) {

@@ -102,7 +102,11 @@ class BackupRun {
     const known = role === "full" ? await readableSnapshots(this.#repository) : [];
     const parent = await this.#findParent(known, nodes);
 
-    const metered = new MeteredStorage(storage, { discard: session === undefined });
+    const metered = new MeteredStorage(storage, {
+      discard: session === undefined,
+      // A machine that slept is dead to a collector: what it stores then may be taken for garbage.
+      beforePut: () => session?.assertAlive(),
+    });
     const indexWriter = this.#indexWriter(metered, session, index);
     const writer = await this.#blobWriter(metered, indexWriter, index);
     const hooks = this.#openHooks(metered, index);

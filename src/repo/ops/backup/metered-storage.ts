@@ -1,4 +1,4 @@
-/** Counts what a run puts into storage; a dry run's puts go nowhere. */
+/** Counts what a run puts into storage, while it may; a dry run's puts go nowhere. */
 import type {
   ByteRange,
   ObjectInfo,
@@ -13,12 +13,20 @@ export class MeteredStorage implements Storage {
   readonly traits: StorageTraits;
   readonly #inner: Storage;
   readonly #discard: boolean;
+  readonly #beforePut: () => void;
   #bytesPut = 0;
 
-  /** @param options.discard  pretend that every put worked */
-  constructor(inner: Storage, options: { readonly discard: boolean }) {
+  /**
+   * @param options.discard    pretend that every put worked
+   * @param options.beforePut  throws when nothing may be put any more
+   */
+  constructor(
+    inner: Storage,
+    options: { readonly discard: boolean; readonly beforePut?: () => void },
+  ) {
     this.#inner = inner;
     this.#discard = options.discard;
+    this.#beforePut = options.beforePut ?? (() => undefined);
     this.location = inner.location;
     this.traits = inner.traits;
   }
@@ -34,6 +42,7 @@ export class MeteredStorage implements Storage {
     parts: readonly Uint8Array[],
     call?: StorageCall,
   ): Promise<"created" | "exists"> {
+    this.#beforePut();
     const result = this.#discard ? "created" : await this.#inner.put(kind, name, parts, call);
     if (result === "created") for (const part of parts) this.#bytesPut += part.length;
     return result;

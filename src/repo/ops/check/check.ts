@@ -46,21 +46,55 @@ export async function check(
   hooks: CheckHooks = {},
 ): Promise<CheckReport> {
   if (repository.role !== "full") throw needsFullKey("Cannot check");
+  for (let round = 1; ; round++) {
+    const { report, isOutdated } = await checkOnce(repository, options, hooks);
+    // What a prune has moved, or a forget dropped, while this looked is no damage.
+    if (report.errors.length === 0 || round === roundsMax || !(await isOutdated())) return report;
+  }
+}
+
+const roundsMax = 4;
+
+interface CheckRound {
+  readonly report: CheckReport;
+  /** Whether something is gone that was there when it began. */
+  readonly isOutdated: () => Promise<boolean>;
+}
+
+async function checkOnce(
+  repository: Repository,
+  options: CheckOptions,
+  hooks: CheckHooks,
+): Promise<CheckRound> {
   const list = await listSnapshots(repository);
   const pins = list.snapshots.map(({ id }) => id);
   const session =
     options.readData === undefined ? undefined : await Session.startReader(repository, pins);
   const index = await openFullIndex(repository, hooks.signal);
+  const indexObjects = index.indexObjects().map(({ name }) => name);
   try {
     const report = await new CheckRun(repository, index, options, hooks).execute(list);
     await session?.end();
-    return report;
+    const isOutdated = async (): Promise<boolean> =>
+      !(await areListed(repository, "snapshots", pins)) ||
+      !(await areListed(repository, "index", indexObjects));
+    return { report, isOutdated };
   } catch (error) {
     await session?.abort();
     throw error;
   } finally {
     index.close();
   }
+}
+
+async function areListed(
+  { storage }: Repository,
+  kind: "index" | "snapshots",
+  names: readonly string[],
+): Promise<boolean> {
+  const missing = new Set(names);
+  for await (const { name } of storage.list(kind)) missing.delete(name);
+  return missing.size === 0;
 }
 
 interface PackCounts {
