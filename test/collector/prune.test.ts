@@ -188,6 +188,7 @@ describe("prune", () => {
   test("on a full disk it frees before it writes", async () => {
     const old = await lab.backup(disk("old"));
     const bytes = disk("new");
+    lab.nowMs += 1000; // or either of the two may be the third one's parent
     await lab.backup(bytes);
     await lab.backup(patched(bytes, 0, disk("patch", 40)));
     await lab.forget([old]);

@@ -80,10 +80,8 @@ function expectCovers(pieces: readonly Piece[], size: number): void {
 }
 
 describe("ImageMapBuilder", () => {
-  const segmentOf = (nodes: Nodes, index: number, blocks: number): Promise<Uint8Array> =>
-    nodes.storeTree(
-      encodeSegmentNode({ runs: Uint16Array.of(blocks), ids: idOf(`segment ${index}`) }),
-    );
+  const segmentOf = (index: number, blocks: number): Uint8Array =>
+    encodeSegmentNode({ runs: Uint16Array.of(blocks), ids: idOf(`segment ${index}`) });
 
   async function mapOf(
     nodes: Nodes,
@@ -99,7 +97,7 @@ describe("ImageMapBuilder", () => {
       const blocks = Math.ceil(
         Math.min(segmentBytes, sizeBytes - index * segmentBytes) / blockBytes,
       );
-      await map.add(index, await segmentOf(nodes, index, blocks));
+      await map.add(index, segmentOf(index, blocks));
     }
     return fileEntry(sizeBytes, await map.finish());
   }

@@ -195,8 +195,14 @@ export class BlobWriter {
     });
   }
 
-  /** @returns the blob's id; it is durable after `flush` */
-  async storeTree(plain: Uint8Array): Promise<Uint8Array> {
+  /**
+   * @param findBases  asked when the node is new: what it may be stored against
+   * @returns the blob's id; it is durable after `flush`
+   */
+  async storeTree(
+    plain: Uint8Array,
+    findBases: () => Promise<readonly KnownBase[]> = () => Promise.resolve([]),
+  ): Promise<Uint8Array> {
     this.#throwFailure();
     assert(plain.length <= blobPlainBytesMax, "a tree blob is at most 8 MiB");
     await this.#inlineRoom();
@@ -204,7 +210,8 @@ export class BlobWriter {
     if (this.#options.index.addPending("tree", id)) {
       this.#stats.treesNew++;
       this.#stats.treeBytesNew += plain.length;
-      const chosen = this.#chooser.chooseForm(plain);
+      const bases = await findBases();
+      const chosen = this.#chooser.chooseForm(plain, bases);
       this.#trees.add({ ...chosen, id, plainLength: plain.length });
     } else this.#stats.treesKnown++;
     return id;

@@ -6,12 +6,15 @@
  */
 import { CorruptionError } from "../../errors.ts";
 import type { BlobIndex, BlobLocation } from "../blob-index/index.ts";
+import type { BlobClass } from "../../crypto/index.ts";
 import { deltaBaseCountMax, deltaDictionaryBytesMax, type DeltaBase } from "../format/index.ts";
 import type { KnownBase } from "./choose-form.ts";
 
 export interface DeltaBasesOptions {
   readonly index: Pick<BlobIndex, "lookup" | "lookupPrefix">;
-  /** Reads a chunk's plain bytes and checks its id. */
+  /** Data unless said otherwise. */
+  readonly cls?: BlobClass;
+  /** Reads a blob's plain bytes and checks its id. */
   readonly read: (id: Uint8Array) => Promise<Uint8Array>;
   /** 1: bases are never deltas themselves. */
   readonly depthMost: number;
@@ -52,13 +55,12 @@ export class DeltaBases {
 
   /** The candidate itself, or what it is a delta against. */
   #stored(candidate: DeltaBase): { base: DeltaBase; location: BlobLocation }[] {
-    const location = this.#options.index.lookup("data", candidate.id);
+    const { index, cls = "data" } = this.#options;
+    const location = index.lookup(cls, candidate.id);
     if (location === undefined) return [];
     if (this.#isShallow(location)) return [{ base: candidate, location }];
     return location.basePrefixes.flatMap((prefix) => {
-      const base = this.#options.index
-        .lookupPrefix("data", prefix)
-        .find((place) => this.#isShallow(place));
+      const base = index.lookupPrefix(cls, prefix).find((place) => this.#isShallow(place));
       return base === undefined ? [] : [{ base: { id: base.id }, location: base }];
     });
   }

@@ -348,20 +348,23 @@ type MapPart = { readonly index: number; readonly count: number } & (
   { readonly id: Uint8Array } | { readonly error: CorruptionError }
 );
 
-/** One segment's node; undefined for a hole. */
-export async function segmentAt(
+/**
+ * The id of a node of an image's map, counted from 0 among those of its height (0: segments);
+ * undefined where there is none.
+ */
+export async function mapNodeAt(
   source: NodeSource,
   content: ImageContent,
-  index: number,
+  place: { readonly height: number; readonly number: number },
   fanout: number,
 ): Promise<Uint8Array | undefined> {
   let node = content.root;
-  if (index >= fanout ** content.height) return undefined;
-  for (let height = content.height; height > 0 && node !== undefined; height--) {
-    const position = Math.floor(index / fanout ** (height - 1)) % fanout;
+  if (place.number >= fanout ** (content.height - place.height)) return undefined;
+  for (let height = content.height; height > place.height && node !== undefined; height--) {
+    const position = Math.floor(place.number / fanout ** (height - 1 - place.height)) % fanout;
     node = decodeMapNode(await source.readTree(node)).children[position];
   }
-  return node === undefined ? undefined : source.readTree(node);
+  return node;
 }
 
 async function* mapParts(

@@ -21,17 +21,32 @@ import {
   listFanoutMax,
 } from "../format/index.ts";
 
-/** Stores a node if it is new. @returns its id */
-export type StoreTree = (node: Uint8Array) => Promise<Uint8Array>;
+/** The id of the node that another takes the place of, where there was one: most of it is in both. */
+export type FindNodeBefore = () => Promise<Uint8Array | undefined>;
 
-/** @param entries  in any order */
+/**
+ * Stores a node if it is new.
+ *
+ * @param findBefore  asked for a new node only
+ * @returns its id
+ */
+export type StoreTree = (node: Uint8Array, findBefore?: FindNodeBefore) => Promise<Uint8Array>;
+
+/**
+ * @param entries  in any order
+ * @param before  the directory's node in the parent
+ */
 export async function storeDirectory(
   storeTree: StoreTree,
   entries: readonly DirectoryEntry[],
+  before?: Uint8Array,
 ): Promise<DirectoryContent> {
   const pages = encodeDirectory(entries);
   const [only] = pages;
-  if (pages.length === 1) return { kind: "directory", node: await storeTree(only!.bytes) };
+  if (pages.length === 1) {
+    const node = await storeTree(only!.bytes, () => Promise.resolve(before));
+    return { kind: "directory", node };
+  }
   const stored = [];
   for (const { firstName, entryCount, bytes } of pages)
     stored.push({ firstName, entryCount, node: await storeTree(bytes) });
@@ -43,23 +58,35 @@ export class ImageMapBuilder {
   readonly #storeTree: StoreTree;
   readonly #fanout: number;
   readonly #height: number;
+  readonly #nodeBefore: (height: number, number: number) => Promise<Uint8Array | undefined>;
   /** By height - 1: the node being filled and its number at that height. */
   readonly #levels: { number: number; children: (Uint8Array | undefined)[] }[];
   #root: Uint8Array | undefined;
 
   constructor(
     storeTree: StoreTree,
-    options: { readonly sizeBytes: number; readonly segmentBytes: number; readonly fanout: number },
+    options: {
+      readonly sizeBytes: number;
+      readonly segmentBytes: number;
+      readonly fanout: number;
+      /** The parent's node of a height at a place. */
+      readonly nodeBefore?: (height: number, number: number) => Promise<Uint8Array | undefined>;
+    },
   ) {
+    this.#nodeBefore = options.nodeBefore ?? (() => Promise.resolve(undefined));
     this.#storeTree = storeTree;
     this.#fanout = options.fanout;
     this.#height = heightFor(options.sizeBytes, options.segmentBytes, options.fanout);
     this.#levels = Array.from({ length: this.#height }, () => ({ number: 0, children: [] }));
   }
 
-  /** @param segment  counts from 0, more than the one before */
-  add(segment: number, node: Uint8Array): Promise<void> {
-    return this.#put(0, segment, node);
+  /**
+   * @param segment  counts from 0, more than the one before
+   * @param node  encoded
+   */
+  async add(segment: number, node: Uint8Array): Promise<void> {
+    const id = await this.#storeTree(node, () => this.#nodeBefore(0, segment));
+    await this.#put(0, segment, id);
   }
 
   async finish(): Promise<ImageContent> {
@@ -89,7 +116,9 @@ export class ImageMapBuilder {
     await this.#put(
       level + 1,
       number,
-      await this.#storeTree(encodeMapNode({ height: level + 1, children })),
+      await this.#storeTree(encodeMapNode({ height: level + 1, children }), () =>
+        this.#nodeBefore(level + 1, number),
+      ),
     );
   }
 }

@@ -26,6 +26,7 @@ import { backUpStream } from "./stream-backup.ts";
 import { StoredContent } from "./stored-content.ts";
 import { Tally } from "./tally.ts";
 import { backUpTree } from "./tree-backup.ts";
+import type { StoreTree } from "../tree-writer.ts";
 import { WriterChain } from "./writer-chain.ts";
 
 const warningsKept = 100;
@@ -117,6 +118,7 @@ class BackupRun {
         parent,
         nodes,
         stored,
+        index,
         await this.#baseFinder(hooks, index),
       );
       await writer.flush();
@@ -153,11 +155,16 @@ class BackupRun {
     parent: Parent | undefined,
     nodes: LocalNodes | undefined,
     stored: StoredContent,
+    index: BlobIndex,
     bases: BaseFinder | undefined,
   ): Promise<DirectoryContent> {
     const { environment, settings } = this.#repository;
-    const storeTree = async (node: Uint8Array): Promise<Uint8Array> => {
-      const id = await writer.storeTree(node);
+    const nodeBases = await this.#nodeBases(index, nodes ?? parent?.source);
+    const storeTree: StoreTree = async (node, findBefore) => {
+      const id = await writer.storeTree(node, async () => {
+        const before = await findBefore?.();
+        return before === undefined ? [] : ((await nodeBases?.known([{ id: before }])) ?? []);
+      });
       nodes?.add(id, node);
       return id;
     };
@@ -219,6 +226,18 @@ class BackupRun {
     const depthMost = (await this.#repository.writeSettings()).delta.depth;
     const bases = new DeltaBases({ index, read: (id) => reader.readBlob("data", id), depthMost });
     return new BaseFinder(bases, hooks, index);
+  }
+
+  /** Nodes are stored against those of the parent where these are at hand. */
+  async #nodeBases(
+    index: BlobIndex,
+    source: NodeSource | undefined,
+  ): Promise<DeltaBases | undefined> {
+    const { role, storage } = this.#repository;
+    const isNear = role === "backup" || storage.traits.local || this.#makesDeltas;
+    if (source === undefined || !isNear || this.#options.delta === "never") return undefined;
+    const depthMost = (await this.#repository.writeSettings()).delta.depth;
+    return new DeltaBases({ index, cls: "tree", read: (id) => source.readTree(id), depthMost });
   }
 
   #parentDirectory({ id, source, root }: Parent): ParentDirectory {

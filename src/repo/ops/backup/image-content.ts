@@ -51,6 +51,9 @@ export async function storeImage(
     sizeBytes: image.size,
     segmentBytes,
     fanout: settings.map.fanout,
+    ...(options.parent === undefined
+      ? {}
+      : { nodeBefore: (height, number) => options.parent!.node(height, number) }),
   });
   const results = mapConcurrent(
     image.segments(segmentBytes),
@@ -81,8 +84,7 @@ export async function storeImage(
     const fault = stored.fault ?? (stored.bytes < length ? shrank : undefined);
     if (fault !== undefined)
       return { content: await map.finish(), fault: { ...fault, offset: offset + stored.bytes } };
-    if (stored.runs.some((run) => run < holeRun))
-      await map.add(index, await storeTree(encodeSegmentNode(stored)));
+    if (stored.runs.some((run) => run < holeRun)) await map.add(index, encodeSegmentNode(stored));
   }
   return { content: await map.finish() };
 }

@@ -12,7 +12,7 @@ import {
   type DirectoryEntry,
   type Settings,
 } from "../../format/index.ts";
-import { type NodeSource, type Piece, segmentAt, segmentPieces } from "../tree-reader.ts";
+import { mapNodeAt, type NodeSource, type Piece, segmentPieces } from "../tree-reader.ts";
 
 export class ParentImage {
   readonly #source: NodeSource;
@@ -35,6 +35,18 @@ export class ParentImage {
     return chunks.map(({ offset, length }) => candidates(pieces, start + offset, length));
   }
 
+  /** The id of the map's node that stood where a new one is stored. */
+  async node(height: number, number: number): Promise<Uint8Array | undefined> {
+    const { content } = this.#entry;
+    if (content?.kind !== "image") return undefined;
+    try {
+      return await mapNodeAt(this.#source, content, { height, number }, this.#settings.map.fanout);
+    } catch (error) {
+      if (error instanceof CorruptionError) return undefined;
+      throw error;
+    }
+  }
+
   /** Chunks of the parent in this segment; none where its map cannot be read. */
   async #pieces(segment: number): Promise<readonly Piece[]> {
     const { content, metadata } = this.#entry;
@@ -43,8 +55,10 @@ export class ParentImage {
     if (content?.kind !== "image" || offset >= metadata.size) return [];
     const end = Math.min(offset + chunker.image.segmentBytes, metadata.size);
     try {
-      const node = await segmentAt(this.#source, content, segment, map.fanout);
-      return node === undefined ? [] : segmentPieces(node, offset, end, chunker.image.blockBytes);
+      const id = await mapNodeAt(this.#source, content, { height: 0, number: segment }, map.fanout);
+      if (id === undefined) return [];
+      const node = await this.#source.readTree(id);
+      return segmentPieces(node, offset, end, chunker.image.blockBytes);
     } catch (error) {
       if (error instanceof CorruptionError) return [];
       throw error;

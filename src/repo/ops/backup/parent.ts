@@ -7,14 +7,14 @@ import { directoryEntries, type NodeSource } from "../tree-reader.ts";
 /** One directory of the parent; its entries are read when the first is asked for. */
 export class ParentDirectory {
   readonly #source: NodeSource;
-  readonly #node: Uint8Array;
+  readonly node: Uint8Array;
   readonly #onDamage: (error: CorruptionError) => void;
   #entries: Promise<ReadonlyMap<string, DirectoryEntry>> | undefined;
 
   /** @param onDamage  is told of a directory that cannot be read: it counts as empty, so its files are read again */
   constructor(source: NodeSource, node: Uint8Array, onDamage: (error: CorruptionError) => void) {
     this.#source = source;
-    this.#node = node;
+    this.node = node;
     this.#onDamage = onDamage;
   }
 
@@ -33,7 +33,7 @@ export class ParentDirectory {
   async #read(): Promise<ReadonlyMap<string, DirectoryEntry>> {
     const entries = new Map<string, DirectoryEntry>();
     try {
-      for await (const entry of directoryEntries(this.#source, this.#node))
+      for await (const entry of directoryEntries(this.#source, this.node))
         entries.set(entry.name, entry);
     } catch (error) {
       if (!(error instanceof CorruptionError)) throw error;

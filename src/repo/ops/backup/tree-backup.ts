@@ -141,11 +141,12 @@ class TreeBuilder {
   }
 
   #leave(): void {
-    const { name, metadata, entries } = this.#stack.pop()!;
+    const { name, metadata, entries, parent } = this.#stack.pop()!;
     const content = Promise.all(entries).then((all) =>
       storeDirectory(
         this.#context.storeTree,
         all.filter((entry) => entry !== undefined),
+        parent?.node,
       ),
     );
     content.catch(() => undefined); // awaited by the directory above, in the end by finish()
