@@ -13,11 +13,13 @@ const hosts = ["host1", "host2", "host3"];
 
 export interface RunResult {
   readonly steps: number;
-  readonly committed: number;
+  /** Runs of the program by how they ended. */
+  readonly done: number;
   readonly dead: number;
   readonly refused: number;
 }
 
+/** @throws {BrokenInvariant} */
 export async function simulate(
   seed: number,
   states: readonly StartState[],
@@ -26,7 +28,7 @@ export async function simulate(
   const numbers = new Numbers(seed);
   const start = numbers.pick(states);
   const store = new ObjectStore(start.store);
-  const world = new World({ store, watch: start.watch.fork(store), nowMs: start.nowMs }, numbers, {
+  const world = new World({ ...start, store, watch: start.watch.fork(store) }, numbers, {
     settlingMs: 0,
     chances: chancesOf(numbers),
     ...(trace === undefined ? {} : { trace }),
@@ -34,91 +36,124 @@ export async function simulate(
   if (numbers.oneIn(3))
     for (const host of [...hosts, "admin", "admin2"])
       world.setSkew(host, numbers.pick([-26, -1, 0, 0, 0.4, 25]) * hour);
-  const before = world.watch.visible;
-  const gone = new Set<string>();
-  const actors: Actor[] = [];
-  for (let round = 0; round < 2; round++) {
-    actors.push(...startSome(world, numbers, gone, round));
-    await world.scheduler.run(world.time.nowMs + 12 * hour);
-    world.expectWhole();
-    world.time.advanceTo(world.time.nowMs + numbers.pick([0.1, 0.6, 2, 25]) * hour);
+  const run = new Run(world, start, states);
+  try {
+    return await run.execute();
+  } finally {
+    recycleHashers();
   }
-  await world.scheduler.run();
-  world.expectWhole();
-  for (const actor of actors) judge(actor, gone);
-  expectKept(world, before, gone);
-  const [id] = [...world.committed.keys()].filter((one) => !gone.has(one));
-  if (id !== undefined) await expectRestores(world, id, numbers);
-  const states_ = actors.map(({ outcome }) => outcome!.state);
-  recycleHashers();
-  return {
-    steps: world.scheduler.steps,
-    committed: world.committed.size,
-    dead: states_.filter((state) => state === "dead").length,
-    refused: states_.filter((state) => state === "failed").length,
-  };
+}
+
+class Run {
+  readonly #world: World;
+  readonly #start: StartState;
+  readonly #states: readonly StartState[];
+  readonly #before: readonly string[];
+  /** Snapshots that somebody was told to forget. */
+  readonly #gone = new Set<string>();
+  readonly #actors: Actor[] = [];
+
+  constructor(world: World, start: StartState, states: readonly StartState[]) {
+    this.#world = world;
+    this.#start = start;
+    this.#states = states;
+    this.#before = world.watch.visible;
+  }
+
+  async execute(): Promise<RunResult> {
+    const { scheduler, time, numbers } = this.#world;
+    const rounds = numbers.pick([1, 2, 2]);
+    for (let round = 0; round < rounds; round++) {
+      this.#startSome(round);
+      await scheduler.run(time.nowMs + 12 * hour);
+      this.#world.expectWhole();
+      time.advanceTo(time.nowMs + numbers.pick([0.1, 0.6, 2, 25]) * hour);
+    }
+    await scheduler.run();
+    this.#world.expectWhole();
+    for (const actor of this.#actors) judge(actor, this.#gone);
+    this.#expectKept();
+    await this.#expectRestores();
+    const count = (state: string): number =>
+      this.#actors.filter(({ outcome }) => outcome?.state === state).length;
+    const { steps } = scheduler;
+    return { steps, done: count("done"), dead: count("dead"), refused: count("failed") };
+  }
+
+  #startSome(round: number): void {
+    const world = this.#world;
+    const { numbers } = world;
+    const first = numbers.below(hosts.length);
+    const backups = round === 0 ? numbers.pick([1, 1, 2]) : numbers.below(2);
+    for (let n = 0; n < backups; n++)
+      this.#actors.push(world.backup(hosts[(first + n) % hosts.length]!, world.newDisk()));
+    const ids = world.watch.visible.filter((id) => !this.#gone.has(id));
+    if (numbers.oneIn(2) && ids.length > 1) this.#forget(ids);
+    const grace = (): number => numbers.pick([0, 1, 1, 24]) * hour;
+    if (round > 0 || !numbers.oneIn(4))
+      this.#actors.push(world.prune("admin", { ...sparingly, graceMs: grace() }));
+    if (numbers.oneIn(5))
+      this.#actors.push(world.prune("admin2", { ...sparingly, graceMs: grace() }));
+    if (numbers.oneIn(8) && ids.length > 0)
+      this.#actors.push(world.restore("reader", numbers.pick(ids)));
+    if (numbers.oneIn(16)) this.#actors.push(world.check("checker", false));
+    if (numbers.oneIn(40)) {
+      const other = numbers.pick(this.#states.filter(({ repo }) => repo !== this.#start.repo));
+      this.#actors.push(world.copy("copier", new ObjectStore(other.store)));
+    }
+  }
+
+  #forget(ids: readonly string[]): void {
+    const chosen = ids.filter(() => this.#world.numbers.oneIn(3)).slice(0, 3);
+    if (chosen.length === 0) return;
+    for (const id of chosen) this.#gone.add(id);
+    this.#actors.push(this.#world.forget("admin", chosen));
+  }
+
+  /** What was there and was not forgotten, and what a run was told is committed. */
+  #expectKept(): void {
+    const { watch, committed, copied } = this.#world;
+    const visible = new Set(watch.visible);
+    for (const id of [...this.#before, ...committed.keys(), ...copied])
+      if (!this.#gone.has(id) && !visible.has(id))
+        throw new BrokenInvariant(
+          `snapshot ${id.slice(0, 8)} was committed, and does not count any more`,
+        );
+  }
+
+  /** By the program itself, as a user would: the newest, byte for byte. */
+  async #expectRestores(): Promise<void> {
+    const world = this.#world;
+    const id = [...world.committed.keys()].findLast((one) => !this.#gone.has(one));
+    if (id === undefined) return;
+    const actor = world.undisturbed(() => world.restore("reader", id));
+    await world.scheduler.run();
+    judge(actor, new Set());
+  }
 }
 
 function chancesOf(numbers: Numbers): Chances {
   const rough = numbers.below(4);
   return {
     order: numbers.pick(["any", "sticky", "ranked", "ranked"]),
-    crash: rough === 1 ? numbers.pick([60, 200]) : 0,
-    fault: rough === 2 ? numbers.pick([60, 200]) : 0,
+    crash: rough === 1 ? numbers.pick([100, 300]) : 0,
+    fault: rough === 2 ? numbers.pick([100, 300]) : 0,
     sleep: rough >= 2 ? numbers.pick([0, 60, 200]) : 0,
     jump: numbers.oneIn(8) ? 100 : 0,
+    late: 6,
   };
 }
 
-function startSome(world: World, numbers: Numbers, gone: Set<string>, round: number): Actor[] {
-  const actors: Actor[] = [];
-  const backups = numbers.between(1 - round, 2 - round);
-  for (let n = 0; n < backups; n++)
-    actors.push(world.backup(hosts[(n + numbers.below(3)) % 3]!, world.newDisk()));
-  const ids = world.watch.visible.filter((id) => !gone.has(id));
-  if (numbers.oneIn(2) && ids.length > 1) {
-    const chosen = ids.filter(() => numbers.oneIn(3)).slice(0, 3);
-    for (const id of chosen) gone.add(id);
-    if (chosen.length > 0) actors.push(world.forget("admin", chosen));
+/** Nobody may fail but of what was done to it. @throws {BrokenInvariant} */
+function judge({ outcome, name, faults }: Actor, gone: ReadonlySet<string>): void {
+  if (outcome?.state === "done" && name.startsWith("check")) {
+    const [fault] = outcome.value as readonly unknown[];
+    if (fault !== undefined) throw new BrokenInvariant(`${name} reports ${JSON.stringify(fault)}`);
   }
-  const grace = (): number => numbers.pick([0, 0, 1, 24]) * hour;
-  if (round > 0 || !numbers.oneIn(3))
-    actors.push(world.prune("admin", { ...sparingly, graceMs: grace() }));
-  if (numbers.oneIn(4)) actors.push(world.prune("admin2", { ...sparingly, graceMs: grace() }));
-  if (numbers.oneIn(6) && ids.length > 0) actors.push(world.restore("reader", numbers.pick(ids)));
-  if (numbers.oneIn(12)) actors.push(world.check("checker", false));
-  return actors;
-}
-
-/** Nobody may fail but of what was done to it. */
-function judge(actor: Actor, gone: ReadonlySet<string>): void {
-  const { outcome, name } = actor;
-  if (
-    outcome?.state === "done" &&
-    name.startsWith("check") &&
-    Array.isArray(outcome.value) &&
-    outcome.value.length > 0
-  )
-    throw new BrokenInvariant(`${name} reports ${JSON.stringify(outcome.value[0])}`);
   if (outcome?.state !== "failed") return;
   const { error } = outcome;
-  if (isRefusal(error)) return;
-  if (error instanceof BackendError && actor.faults > 0) return;
+  const isOfFault = faults > 0 && error instanceof BackendError;
   const isOfForgotten = [...gone].some((id) => name.includes(id.slice(0, 8)));
-  if (isOfForgotten) return;
+  if (isRefusal(error) || isOfFault || isOfForgotten) return;
   throw new BrokenInvariant(`${name} failed: ${String(error)}`, { cause: error });
-}
-
-/** What was there and was not forgotten, and what a run was told is committed. */
-function expectKept(world: World, before: readonly string[], gone: ReadonlySet<string>): void {
-  const visible = new Set(world.watch.visible);
-  for (const id of [...before, ...world.committed.keys()])
-    if (!gone.has(id) && !visible.has(id))
-      throw new BrokenInvariant(`snapshot ${id.slice(0, 8)} was committed and does not count`);
-}
-
-async function expectRestores(world: World, id: string, _numbers: Numbers): Promise<void> {
-  const actor = world.restore("reader", id);
-  await world.scheduler.run();
-  judge(actor, new Set());
 }

@@ -32,6 +32,7 @@ export class Actor {
   readonly host: Host;
   isDead = false;
   hasSlept = false;
+  isUndisturbed = false;
   /** Calls of its that were made to fail. */
   faults = 0;
   outcome: Outcome | undefined;
@@ -65,7 +66,12 @@ export interface Chances {
   readonly fault: number;
   readonly sleep: number;
   readonly jump: number;
+  /** Of the answer to a change coming later than the change. */
+  readonly late: number;
 }
+
+/** Nothing goes wrong but that others are at work. */
+export const calm: Chances = { order: "sticky", crash: 0, fault: 0, sleep: 0, jump: 0, late: 0 };
 
 export interface SchedulerEvents {
   trace(line: string): void;
@@ -74,7 +80,7 @@ export interface SchedulerEvents {
 }
 
 /** Picks among those that could be next: a number below `choices.length`. */
-export type PickNext = (choices: readonly Call[]) => Call;
+export type PickNext = (choices: readonly Call[], last: Actor | undefined) => Call;
 
 const stepsMost = 20_000;
 const longestSleepMs = 3 * 24 * 3_600_000;
@@ -126,7 +132,7 @@ export class Scheduler {
       const ready = this.#calls.filter(({ actor }) => actor.host.wakesAtMs === undefined);
       if (ready.length === 0) continue;
       if (this.#steps++ > stepsMost) throw new Error("the simulation does not end");
-      const call = this.#pickNext(ready);
+      const call = this.#pickNext(ready, this.#last);
       this.#last = call.actor;
       this.#disturb(call.actor);
       if (this.#calls.includes(call) && call.actor.host.wakesAtMs === undefined)
@@ -189,14 +195,16 @@ export class Scheduler {
   }
 
   #disturb(actor: Actor): void {
+    if (actor.isUndisturbed) return;
     const { crash, sleep, jump } = this.#chances;
     const numbers = this.#numbers;
     if (crash > 0 && numbers.oneIn(crash)) this.#kill(actor);
     else if (sleep > 0 && !actor.hasSlept && numbers.oneIn(sleep)) {
       const ms = numbers.pick([60_000, 16 * 60_000, 40 * 60_000, 3_600_000 * 26, longestSleepMs]);
-      this.#events.trace(`${actor.name} sleeps for ${duration(ms)}`);
+      const isPaused = numbers.oneIn(2);
+      this.#events.trace(`${actor.name} ${isPaused ? "is paused" : "sleeps"} for ${duration(ms)}`);
       actor.hasSlept = true;
-      actor.host.sleep(ms);
+      actor.host.sleep(ms, isPaused);
     } else if (jump > 0 && numbers.oneIn(jump)) {
       const ms = numbers.pick([-24, -1, -0.3, 0.3, 1, 24]) * 3_600_000;
       this.#events.trace(`${actor.name}: its clock jumps by ${duration(ms)}`);
@@ -226,7 +234,8 @@ export class Scheduler {
 
   async #perform(call: Call): Promise<void> {
     const { fault } = this.#chances;
-    const fails = !call.actor.isDead && fault > 0 && this.#numbers.oneIn(fault);
+    const { isDead, isUndisturbed } = call.actor;
+    const fails = !isDead && !isUndisturbed && fault > 0 && this.#numbers.oneIn(fault);
     if (fails) {
       this.#drop(call);
       call.actor.faults++;
@@ -244,7 +253,8 @@ export class Scheduler {
     if (call.answer === undefined) {
       await this.#do(call, "");
       const isChange = call.operation === "put" || call.operation === "delete";
-      if (isChange && this.#numbers.oneIn(6)) return; // The answer comes later.
+      const { late } = this.#chances;
+      if (isChange && late > 0 && this.#numbers.oneIn(late)) return;
     }
     this.#drop(call);
     call.resolve(call.answer!.value);

@@ -4,11 +4,14 @@ import { generateFullKeys, sealObject } from "../../src/crypto/index.ts";
 import { encodeConfig, encodeSettings, type Settings } from "../../src/repo/format/index.ts";
 import { addKeySlot } from "../../src/repo/ops/key-slots.ts";
 import { sealingKey, sha256 } from "../../src/repo/ops/sealed-records.ts";
-import { configName, type ObjectKind, type Storage } from "../../src/storage/index.ts";
+import { configName } from "../../src/storage/index.ts";
 import { fixedRandom } from "../support/fixed-random.ts";
 import { defaultSettingsForTest } from "../support/settings.ts";
+import { StillStorage } from "./actor-storage.ts";
+import { recycleHashers } from "./hasher-pool.ts";
 import { Numbers } from "./numbers.ts";
 import { ObjectStore } from "./object-store.ts";
+import { calm } from "./scheduler.ts";
 import { useToyCrypto } from "./toy-crypto.ts";
 import { Watch, type RepositoryKeys } from "./watch.ts";
 import { World } from "./world.ts";
@@ -18,9 +21,11 @@ export interface StartState {
   readonly store: ObjectStore;
   readonly watch: Watch;
   readonly nowMs: number;
+  /** Which of the two repositories. */
+  readonly repo: number;
 }
 
-const stateCount = 24;
+const stateCount = 20;
 const firstNowMs = Date.UTC(2026, 10, 23, 3);
 
 /** Small chunks, so that tiny disks have several; small packs, whose memory costs little. */
@@ -54,19 +59,15 @@ export async function makeStartStates(): Promise<readonly StartState[]> {
 
 async function someNights(empty: ObjectStore, watch: Watch, seed: number): Promise<StartState> {
   const store = new ObjectStore(empty);
-  const world = new World(
-    { store, watch: watch.fork(store), nowMs: firstNowMs },
-    new Numbers(seed),
-    {
-      settlingMs: 0,
-      chances: { order: "sticky", crash: 0, fault: 0, sleep: 0, jump: 0 },
-    },
-  );
+  const repo = Math.floor(seed / 100);
+  const state = { store, watch: watch.fork(store), nowMs: firstNowMs, repo };
+  const world = new World(state, new Numbers(seed), { settlingMs: 0, chances: calm });
   for (let night = 0; night < 2 + (seed % 3); night++) {
     await world.quietNight();
     world.time.advanceTo(world.time.nowMs + 24 * 3_600_000);
+    recycleHashers();
   }
-  return { store, watch: world.watch, nowMs: world.time.nowMs };
+  return { ...state, nowMs: world.time.nowMs };
 }
 
 async function initialise(store: ObjectStore, depth: number): Promise<RepositoryKeys> {
@@ -79,17 +80,7 @@ async function initialise(store: ObjectStore, depth: number): Promise<Repository
     ...{ id: toHex(id), features: [] },
     settings: sealObject("settings", settings, sealingKey("settings", keys), sealing),
   });
-  const storage = {
-    put: (kind: ObjectKind, name: string, parts: readonly Uint8Array[]) => {
-      store.put(kind, name, parts);
-      return Promise.resolve("created");
-    },
-    // eslint-disable-next-line @typescript-eslint/require-await
-    async *list(kind: ObjectKind) {
-      yield* store.list(kind, 0);
-    },
-    get: (kind: ObjectKind, name: string) => Promise.resolve(store.get(kind, name)),
-  } as unknown as Storage;
+  const storage = new StillStorage(store, { now: () => 0 });
   const environment = World.environmentOf("init", random);
   await addKeySlot(
     { storage, id, keys, configHash: sha256(config), environment },

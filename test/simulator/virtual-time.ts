@@ -58,6 +58,7 @@ export class Host {
   #skewMs: number;
   #sleptMs = 0;
   #asleepSinceMs = 0;
+  #isPaused = false;
   readonly #time: VirtualTime;
 
   constructor(time: VirtualTime, skewMs: number) {
@@ -76,13 +77,17 @@ export class Host {
     this.#skewMs += ms;
   }
 
-  sleep(ms: number): void {
+  /** @param isPaused  as a virtual machine is: its wall clock stands still as well, and nothing tells it */
+  sleep(ms: number, isPaused: boolean): void {
     this.#asleepSinceMs = this.#time.nowMs;
+    this.#isPaused = isPaused;
     this.wakesAtMs = this.#time.nowMs + ms;
   }
 
   wake(): void {
     this.wakesAtMs = undefined;
-    this.#sleptMs += this.#time.nowMs - this.#asleepSinceMs;
+    const ms = this.#time.nowMs - this.#asleepSinceMs;
+    this.#sleptMs += ms;
+    if (this.#isPaused) this.#skewMs -= ms;
   }
 }

@@ -1,5 +1,4 @@
 /** A storage, the time, hosts with clocks of their own, and what they run. */
-import { join } from "node:path";
 import { StoreError } from "../../src/errors.ts";
 import {
   type Credential,
@@ -12,16 +11,23 @@ import {
 import { backup } from "../../src/repo/ops/backup/backup.ts";
 import { check } from "../../src/repo/ops/check/check.ts";
 import { prune } from "../../src/repo/ops/collector/prune.ts";
+import { copySnapshots } from "../../src/repo/ops/copy/copy.ts";
 import { dump } from "../../src/repo/ops/dump.ts";
 import { forget } from "../../src/repo/ops/forget.ts";
 import type { Random } from "../../src/crypto/index.ts";
 import type { Storage } from "../../src/storage/index.ts";
 import { fixedRandom } from "../support/fixed-random.ts";
-import { ActorStorage, type StoreBehaviour } from "./actor-storage.ts";
+import { ActorStorage, type StoreBehaviour, StillStorage } from "./actor-storage.ts";
 import type { Numbers } from "./numbers.ts";
 import { ObjectStore } from "./object-store.ts";
-import { Actor, type Chances, type PickNext, Scheduler } from "./scheduler.ts";
-import { bindSource, blockBytes, diskPath, workFolder } from "./source.ts";
+import {
+  Actor,
+  type Chances,
+  type PickNext,
+  Scheduler,
+  type SchedulerEvents,
+} from "./scheduler.ts";
+import { bindSource, blockBytes, diskPath } from "./source.ts";
 import type { StartState } from "./start-states.ts";
 import { Host, VirtualTime } from "./virtual-time.ts";
 import { BrokenInvariant, Watch } from "./watch.ts";
@@ -53,6 +59,7 @@ export class World {
   readonly time: VirtualTime;
   readonly scheduler: Scheduler;
   readonly committed = new Map<string, Committed>();
+  readonly copied = new Set<string>();
   readonly numbers: Numbers;
   readonly #behaviour: StoreBehaviour;
   readonly #trace: (line: string) => void;
@@ -71,11 +78,11 @@ export class World {
     this.#trace = (line) => {
       trace(`${new Date(this.time.nowMs).toISOString().slice(5, 23)} ${line}`);
     };
-    const events = {
+    const events: SchedulerEvents = {
       trace: this.#trace,
-      changed: async (call: { operation: string; kind: never; name: string }) => {
+      changed: async ({ operation, kind, name }) => {
         try {
-          await watch.changed(call.operation as "put" | "delete", call.kind, call.name);
+          await watch.changed(operation === "put" ? "put" : "delete", kind, name);
         } catch (error) {
           if (!(error instanceof BrokenInvariant)) throw error;
           this.#trace(`BROKEN ${error.message}`);
@@ -83,7 +90,7 @@ export class World {
         }
       },
     };
-    this.scheduler = new Scheduler(this.time, numbers, chances, events as never, pickNext);
+    this.scheduler = new Scheduler(this.time, numbers, chances, events, pickNext);
   }
 
   /** @throws {BrokenInvariant} what was broken first */
@@ -166,6 +173,19 @@ export class World {
     );
   }
 
+  /** Takes over what another repository holds; that one nobody else uses. */
+  copy(hostname: string, from: ObjectStore): Actor {
+    return this.start("copy", hostname, async (repository, actor) => {
+      const { environment } = repository;
+      const storage = new StillStorage(from, environment.clock);
+      await using source = await Repository.open(storage, World.credential, environment);
+      const { copied } = await copySnapshots(source, repository);
+      for (const { targetId } of copied)
+        if (!actor.isDead && targetId !== undefined) this.copied.add(targetId);
+      return copied.length;
+    });
+  }
+
   check(hostname: string, readData: boolean): Actor {
     return this.start("check", hostname, async (repository) => {
       const report = await check(repository, readData ? { readData: { kind: "all" } } : {});
@@ -184,6 +204,13 @@ export class World {
       if (known !== undefined && !Buffer.concat(parts).equals(known.disk))
         throw new BrokenInvariant(`snapshot ${id.slice(0, 8)} came back with other bytes`);
     });
+  }
+
+  /** What is started so lives on a sound machine. */
+  undisturbed(start: () => Actor): Actor {
+    const actor = start();
+    actor.isUndisturbed = true;
+    return actor;
   }
 
   /** A disk made of parts that all hosts share, some of it its own. */
@@ -247,5 +274,3 @@ export function isRefusal(error: unknown): boolean {
       /took this run for dead|session could not be refreshed/.test(error.message))
   );
 }
-
-export { join, workFolder };
