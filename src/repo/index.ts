@@ -20,5 +20,6 @@ export {
   type Storage,
   type StorageEnvironment,
   Traffic,
+  type TrafficCounts,
 } from "../storage/index.ts";
 export * from "../errors.ts";

@@ -3,7 +3,13 @@ import type { ByteRange, ObjectInfo, ObjectKind, Storage, StorageCall } from "./
 import { lengthOf, WrappedStorage } from "./wrapped.ts";
 
 /** What has gone over the line, both ways; objects' bytes, without what a protocol adds. */
-export class Traffic {
+export interface TrafficCounts {
+  readonly bytesSent: number;
+  readonly bytesReceived: number;
+  readonly requests: number;
+}
+
+export class Traffic implements TrafficCounts {
   bytesSent = 0;
   bytesReceived = 0;
   requests = 0;

@@ -1,6 +1,6 @@
 /** Where objects lie: the interface, the local file system, and how a location is opened. */
 export type { Backend, Pace, StorageEnvironment } from "./backend.ts";
-export { type RequestRecord, Traffic } from "./counted.ts";
+export { type RequestRecord, Traffic, type TrafficCounts } from "./counted.ts";
 export type { OpenOptions } from "./layers.ts";
 export { createPace, type PaceOptions } from "./pace.ts";
 export { rateOf } from "./rate.ts";

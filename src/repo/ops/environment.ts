@@ -1,7 +1,7 @@
 /** What a repository needs of the world around it, passed in so that tests can pass another. */
 import type { Argon2Cost, Random } from "../../crypto/index.ts";
 import type { ProcessIdentity } from "../../posix/index.ts";
-import type { Traffic } from "../../storage/index.ts";
+import type { TrafficCounts } from "../../storage/index.ts";
 
 export interface Clock {
   /** Milliseconds since the epoch. */
@@ -29,7 +29,7 @@ export interface Environment {
   /** What a new password's derivation may cost; undefined: about half a second on this machine. */
   readonly passwordCost?: Argon2Cost | undefined;
   /** What the repository's storage was opened with, for summaries. */
-  readonly traffic?: Readonly<Traffic> | undefined;
+  readonly traffic?: TrafficCounts | undefined;
   /** Name and version of the program, written into snapshots. */
   readonly tool: string;
   /** Something the user must know of. */

@@ -28,6 +28,7 @@ export {
 } from "./forget-policy.ts";
 export {
   backup,
+  backupTogether,
   check,
   copySnapshots,
   diffSnapshots,
@@ -49,6 +50,7 @@ export type {
   BackupSummary,
   StreamInput,
 } from "./backup/options.ts";
+export type { BackupOutcome } from "./backup/together.ts";
 export type {
   CopiedSnapshot,
   CopyHooks,

@@ -1,5 +1,6 @@
 /** Operations whose code is loaded when they are first called: a list of snapshots need not wait for it. */
 import type { backup as Backup } from "./backup/backup.ts";
+import type { backupTogether as BackupTogether } from "./backup/together.ts";
 import type { check as Check } from "./check/check.ts";
 import type { prune as Prune } from "./collector/prune.ts";
 import type { copySnapshots as CopySnapshots } from "./copy/copy.ts";
@@ -16,6 +17,9 @@ import type { tag as Tag } from "./tag.ts";
 
 export const backup: typeof Backup = async (...args) =>
   (await import("./backup/backup.ts")).backup(...args);
+
+export const backupTogether: typeof BackupTogether = async (...args) =>
+  (await import("./backup/together.ts")).backupTogether(...args);
 
 export const restore: typeof Restore = async (...args) =>
   (await import("./restore/restore.ts")).restore(...args);

@@ -7,6 +7,7 @@ import { lstatSync } from "node:fs";
 import { fromHex, toHex } from "../../../bytes.ts";
 import { FailedError, UsageError } from "../../../errors.ts";
 import { nameToBytes } from "../../../names.ts";
+import type { TrafficCounts } from "../../../storage/index.ts";
 import type { BlobIndex } from "../../blob-index/index.ts";
 import { IndexWriter } from "../../blob-index/index.ts";
 import { BlobWriter, type CompressionLevel, DeltaBases, Hooks } from "../../blobs/index.ts";
@@ -87,7 +88,7 @@ class BackupRun {
     this.#repository = repository;
     this.#options = options;
     this.#hooks = hooks;
-    this.#tally = new Tally(hooks, expectedBytes(options));
+    this.#tally = new Tally(hooks, expectedBytes(options), environment.traffic);
     this.#startedMs = environment.clock.elapsed();
     this.#hostname = options.hostname ?? environment.hostname;
     this.#paths = snapshotPaths(options);
@@ -139,7 +140,12 @@ class BackupRun {
         { snapshot: id, tree: toHex(root.node), hostname: this.#hostname, paths: this.#paths },
         root.node,
       );
-      return { ...summary, snapshotId: id, bytesStored: metered.bytesPut };
+      return {
+        ...summary,
+        snapshotId: id,
+        bytesStored: metered.bytesPut,
+        traffic: this.#trafficNow(),
+      };
     } catch (error) {
       await writer.abort(error instanceof Error ? error : new Error(String(error)));
       // What is durable is made findable, so that the next run need not send it again.
@@ -331,6 +337,11 @@ class BackupRun {
     });
   }
 
+  #trafficNow(): TrafficCounts | undefined {
+    const { traffic } = this.#repository.environment;
+    return traffic === undefined ? undefined : { ...traffic };
+  }
+
   #summary(
     writer: BlobWriter,
     metered: MeteredStorage,
@@ -347,6 +358,7 @@ class BackupRun {
       bytesRead: stats.bytesRead,
       bytesNew: stats.bytesNew,
       bytesStored: metered.bytesPut,
+      traffic: this.#trafficNow(),
       chunksNew: stats.chunksNew,
       chunksDelta: stats.chunksDelta,
       durationSeconds: (this.#repository.environment.clock.elapsed() - this.#startedMs) / 1000,

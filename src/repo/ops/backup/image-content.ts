@@ -10,6 +10,7 @@ import {
 } from "../../format/index.ts";
 import type { BaseFinder } from "./base-finder.ts";
 import type { ParentImage } from "./parent-image.ts";
+import type { SourceShare } from "./shared-source.ts";
 import { ImageMapBuilder, type StoreTree } from "../tree-writer.ts";
 
 export interface StoredImage {
@@ -42,6 +43,8 @@ export async function storeImage(
     readonly parent?: ParentImage | undefined;
     /** Undefined: no deltas. */
     readonly bases?: BaseFinder | undefined;
+    /** Others read the image too, and are to keep up. */
+    readonly share?: SourceShare | undefined;
     readonly onBytes: (bytes: number) => void;
     readonly signal?: AbortSignal | undefined;
   },
@@ -61,6 +64,7 @@ export async function storeImage(
     async (segment): Promise<SegmentResult> => {
       const { offset, length, state } = segment;
       const place = { index: offset / segmentBytes, offset, length };
+      await options.share?.atSegment(place.index);
       if (state === "hole") return { ...place, stored: undefined };
       const source = {
         fd: image.fd,

@@ -1,5 +1,7 @@
 /** What a backup is asked for, and what it answers. */
+import type { TrafficCounts } from "../../../storage/index.ts";
 import type { CompressionLevel } from "../../blobs/index.ts";
+import type { SourceShare } from "./shared-source.ts";
 
 /** Bytes that come from elsewhere, kept in the snapshot as one file. */
 export interface StreamInput {
@@ -35,6 +37,8 @@ export interface BackupOptions {
   /** Patterns of what is a disk image, or is not, whatever it looks like. */
   readonly images?: readonly string[] | undefined;
   readonly noImages?: readonly string[] | undefined;
+  /** Where several runs read the same source side by side: this one's share of it. */
+  readonly share?: SourceShare | undefined;
 }
 
 export interface BackupProgress {
@@ -43,6 +47,9 @@ export interface BackupProgress {
   readonly bytesTotal: number | undefined;
   readonly filesDone: number;
   readonly current: string | undefined;
+  /** Over the line to the repository's storage and back, since it was opened; undefined where nobody counts. */
+  readonly bytesSent: number | undefined;
+  readonly bytesReceived: number | undefined;
 }
 
 /** Beside the parent's file at the same path. */
@@ -72,6 +79,8 @@ export interface BackupSummary {
   readonly bytesNew: number;
   /** What the repository grew by. */
   readonly bytesStored: number;
+  /** Over the line to the repository's storage and back, since it was opened; undefined where nobody counts. */
+  readonly traffic: TrafficCounts | undefined;
   readonly chunksNew: number;
   readonly chunksDelta: number;
   readonly durationSeconds: number;

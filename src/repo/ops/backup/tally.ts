@@ -1,4 +1,5 @@
 /** What a run has done so far, and what it has to tell. */
+import type { TrafficCounts } from "../../../storage/index.ts";
 import type { BackupHooks, FileState } from "./options.ts";
 
 export class Tally {
@@ -11,10 +12,16 @@ export class Tally {
   readonly warnings: string[] = [];
   readonly #hooks: BackupHooks;
   readonly #expectedBytes: number | undefined;
+  readonly #traffic: TrafficCounts | undefined;
 
-  constructor(hooks: BackupHooks, expectedBytes: number | undefined) {
+  constructor(
+    hooks: BackupHooks,
+    expectedBytes: number | undefined,
+    traffic: TrafficCounts | undefined,
+  ) {
     this.#hooks = hooks;
     this.#expectedBytes = expectedBytes;
+    this.#traffic = traffic;
   }
 
   /** @param isIncomplete  something is missing or may be a mixture: the run will end with exit code 3 */
@@ -31,6 +38,8 @@ export class Tally {
       bytesTotal: this.#expectedBytes,
       filesDone: this.filesNew + this.filesChanged + this.filesUnmodified,
       current,
+      bytesSent: this.#traffic?.bytesSent,
+      bytesReceived: this.#traffic?.bytesReceived,
     });
   }
 

@@ -29,6 +29,7 @@ import { type StoreTree, storeDirectory } from "../tree-writer.ts";
 import { faultText, FileStorer, smallFileBytes, type StoredFile } from "./file-content.ts";
 import { storeImage } from "./image-content.ts";
 import type { BackupOptions } from "./options.ts";
+import type { SourceShare } from "./shared-source.ts";
 import { isUnchanged, type ParentDirectory } from "./parent.ts";
 import type { BaseFinder } from "./base-finder.ts";
 import type { ParentImage } from "./parent-image.ts";
@@ -79,13 +80,15 @@ export async function backUpTree(
     force: options.force === true,
     images: compilePatterns(options.images ?? []),
     noImages: compilePatterns(options.noImages ?? []),
+    share: options.share,
   });
-  const events = walk(plannedRoots(options.paths, options.cwd), {
-    excludes: compilePatterns(options.excludes ?? []),
-    oneFileSystem: options.oneFileSystem === true,
-    ...(context.signal === undefined ? {} : { signal: context.signal }),
-  });
-  for await (const event of events) await builder.take(event);
+  const events = (): AsyncIterable<WalkEvent> =>
+    walk(plannedRoots(options.paths, options.cwd), {
+      excludes: compilePatterns(options.excludes ?? []),
+      oneFileSystem: options.oneFileSystem === true,
+      ...(context.signal === undefined ? {} : { signal: context.signal }),
+    });
+  for await (const event of options.share?.entries(events) ?? events()) await builder.take(event);
   return builder.finish();
 }
 
@@ -94,6 +97,7 @@ interface Choices {
   readonly force: boolean;
   readonly images: PathMatcher;
   readonly noImages: PathMatcher;
+  readonly share: SourceShare | undefined;
 }
 
 class TreeBuilder {
@@ -258,6 +262,7 @@ class TreeBuilder {
       segmentsInFlight: Math.max(1, lanes) * segmentsPerLane,
       bases: this.#context.bases,
       parent: before?.content?.kind === "image" ? this.#context.parentImage?.(before) : undefined,
+      share: this.#choices.share,
       onBytes: (bytes) => {
         tally.advance(bytes, image.path);
       },
