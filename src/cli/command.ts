@@ -2,7 +2,7 @@
 import type { Options, PositionalOptions } from "yargs";
 import type { Repository } from "../repo/index.ts";
 import type { Host } from "./host.ts";
-import type { RepositoryChoice, RepositoryOpener } from "./open-repository.ts";
+import type { ReadingPlans, RepositoryChoice, RepositoryOpener } from "./open-repository.ts";
 import type { Output } from "./output.ts";
 
 export interface CommandContext {
@@ -13,7 +13,7 @@ export interface CommandContext {
    * Opens the repository named by the options, or another, with the key they name; closed when the
    * command ends.
    */
-  readonly openRepository: (choice?: RepositoryChoice) => Promise<Repository>;
+  readonly openRepository: (choice?: RepositoryChoice, plans?: ReadingPlans) => Promise<Repository>;
   readonly repositories: RepositoryOpener;
 }
 

@@ -21,6 +21,13 @@ export interface RepositoryChoice {
   readonly sources: CredentialSources;
   /** What the environment's variables for its password begin with. */
   readonly variables?: "ASHLAR_" | "ASHLAR_FROM_";
+  /** Threads, where several repositories share the cores. */
+  readonly lanes?: number;
+}
+
+/** What a command will ask for first: it is on its way while the keys are. */
+export interface ReadingPlans {
+  readonly readsSnapshots?: boolean;
 }
 
 interface OpenedStorage {
@@ -44,16 +51,21 @@ export class RepositoryOpener {
   }
 
   /** @param choice  the one that -r names unless given */
-  async open(choice: RepositoryChoice = this.#usual()): Promise<Repository> {
+  async open(
+    choice: RepositoryChoice = this.#usual(),
+    plans: ReadingPlans = {},
+  ): Promise<Repository> {
     const library = await import("../repo/index.ts");
     const { storage, traffic } = await this.#reach(library.openStorage, choice.location);
     try {
-      const { sources, variables = "ASHLAR_" } = choice;
-      const what = variables === "ASHLAR_" ? "password" : `password for ${storage.location}`;
+      const { sources, variables = "ASHLAR_", lanes } = choice;
+      const isAlone = variables === "ASHLAR_" && lanes === undefined;
+      const what = isAlone ? "password" : `password for ${storage.location}`;
       const prompt = { signal: this.#signal, what, variables };
       const credential = await readCredential(this.#host, sources, prompt);
-      const environment = await this.#environment(traffic);
-      return this.#opened(await library.Repository.open(storage, credential, environment), traffic);
+      const environment = await this.#environment(traffic, lanes);
+      const repository = await library.Repository.open(storage, credential, environment, plans);
+      return this.#opened(repository, traffic);
     } catch (error) {
       await storage.close();
       throw error;
@@ -136,7 +148,7 @@ export class RepositoryOpener {
     });
   }
 
-  async #environment(traffic: Traffic) {
+  async #environment(traffic: Traffic, lanes = this.#host.cores) {
     const { systemRandom, processIdentity } = await import("../repo/index.ts");
     const host = this.#host;
     return {
@@ -145,7 +157,7 @@ export class RepositoryOpener {
       hostname: host.hostname,
       user: host.user,
       process: processIdentity(),
-      lanes: host.cores,
+      lanes,
       cacheDir: cacheDirectory(host, this.#args),
       traffic,
       tool: `ashlar ${toolVersion}`,

@@ -48,8 +48,8 @@ async function runInvocation(host: Host, { command, args }: Invocation): Promise
     output,
     signal: controller.signal,
     repositories: opener,
-    openRepository: async (choice) => {
-      const repository = await opener.open(choice);
+    openRepository: async (choice, plans) => {
+      const repository = await opener.open(choice, plans);
       if (repository.role !== "full" && command.takesBackupKey !== true) throw needsFullKey();
       return repository;
     },

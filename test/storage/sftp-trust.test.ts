@@ -265,7 +265,8 @@ describe("logging in by SFTP", () => {
     requires(context, hasSshd, "there is no sshd");
     const refused = await failure(server.home, `sftp://root@127.0.0.1:${await freePort()}/x`);
     expect(refused).toMatchObject({ errno: "ECONNREFUSED", temporary: true });
-    const absent = sftp.open(server.url("/~/nothing"), server.environment());
-    await expect(absent).rejects.toThrow(RepositoryNotFoundError);
+    const absent = await sftp.open(server.url("/~/nothing"), server.environment());
+    await expect(absent.get("config", "config")).rejects.toThrow(RepositoryNotFoundError);
+    await absent.close();
   });
 });

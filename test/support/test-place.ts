@@ -14,7 +14,7 @@ import {
 } from "../../src/repo/index.ts";
 import { fixedRandom } from "./fixed-random.ts";
 
-const credential = {
+export const credential = {
   kind: "keyFile",
   text: encodeKeyFile(fixedRandom("key file").bytes(32)),
 } as const;

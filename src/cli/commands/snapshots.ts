@@ -24,7 +24,7 @@ export const command: Command = {
     ["snapshots --latest 1 --json", "the newest of each, for scripts"],
   ],
   async run({ output, openRepository }, args) {
-    const repository = await openRepository();
+    const repository = await openRepository(undefined, { readsSnapshots: true });
     const { groupSnapshots, readableSnapshots, resolveSnapshot } =
       await import("../../repo/index.ts");
     const filter = snapshotFilter(args);

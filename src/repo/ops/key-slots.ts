@@ -19,10 +19,12 @@ import {
   toBackupKeys,
   type WriterKeys,
 } from "../../crypto/index.ts";
+import { mapConcurrent } from "../../async.ts";
 import { toHex } from "../../bytes.ts";
 import { CorruptionError, FailedError, WrongPasswordError } from "../../errors.ts";
 import type { Storage } from "../../storage/index.ts";
 import { encodeAmendment, encodeCard, type Role } from "../format/index.ts";
+import { namesOf } from "./early-listing.ts";
 import { LocalHints } from "./local-hints.ts";
 import type { Environment } from "./environment.ts";
 import type { Repository } from "./repository.ts";
@@ -41,6 +43,12 @@ export interface OpenedKeys {
   readonly writer: WriterKeys;
   readonly configHash: string;
   readonly label: string;
+}
+
+/** Of keys/, with its name. */
+export interface KeyObject {
+  readonly name: string;
+  readonly stored: Uint8Array;
 }
 
 export interface KeyInfo {
@@ -64,6 +72,7 @@ export interface SlotContext {
   readonly environment: Environment;
 }
 
+const fetchesInFlight = 16;
 const calibration = { targetMs: 500, minMemBytes: 64 * 1024 * 1024 };
 
 /** Makes a key slot, and the card that vouches for its signing key. */
@@ -87,9 +96,21 @@ export async function addKeySlot(
   return { slotName, writerId: writer.writerId };
 }
 
+/** Key slots, and the cards and amendments beside them. */
+export async function readKeyObjects(storage: Storage): Promise<KeyObject[]> {
+  const objects: KeyObject[] = [];
+  const reads = mapConcurrent(await namesOf(storage, "keys"), fetchesInFlight, async (name) => {
+    const stored = await storage.get("keys", name);
+    return stored === undefined ? undefined : { name, stored };
+  });
+  for await (const object of reads) if (object !== undefined) objects.push(object);
+  return objects;
+}
+
 /** Opens the slot that the credential fits, trying first the one that fitted last on this host. */
 export async function findKeySlot(
   storage: Storage,
+  objects: readonly KeyObject[],
   repoId: Uint8Array,
   credential: Credential,
   environment: Environment,
@@ -97,11 +118,7 @@ export async function findKeySlot(
   const hints = new LocalHints(environment, toHex(repoId));
   const hinted = await hints.read("key-slot");
   const slotCredential = toSlotCredential(credential);
-  const slots: { name: string; stored: Uint8Array }[] = [];
-  for await (const { name } of storage.list("keys")) {
-    const stored = await storage.get("keys", name);
-    if (stored !== undefined && isSlotFor(stored, credential.kind)) slots.push({ name, stored });
-  }
+  const slots = objects.filter(({ stored }) => isSlotFor(stored, credential.kind));
   const damagedSlots = slots.filter(({ name, stored }) => sha256(stored) !== name);
   slots.sort((a, b) => Number(b.name === hinted) - Number(a.name === hinted));
   for (const { name, stored } of slots) {
@@ -326,7 +343,5 @@ function pickKey(keys: readonly KeyInfo[], prefix: string): KeyInfo {
 }
 
 async function slotNames(storage: Storage): Promise<Set<string>> {
-  const names = new Set<string>();
-  for await (const { name } of storage.list("keys")) names.add(name);
-  return names;
+  return new Set(await namesOf(storage, "keys"));
 }

@@ -14,8 +14,12 @@ import {
   type Mark,
   type Verdict,
 } from "../format/index.ts";
+import { mapConcurrent } from "../../async.ts";
 import { CorruptionError } from "../../errors.ts";
+import type { ObjectInfo } from "../../storage/index.ts";
+import { type EarlyListing, objectsOf } from "./early-listing.ts";
 import { KindCache } from "./kind-cache.ts";
+import type { RecordCache } from "./record-cache.ts";
 import type { Repository } from "./repository.ts";
 import { openingKey, openingPrefixBytes, openRecord } from "./sealed-records.ts";
 
@@ -44,14 +48,18 @@ interface ProtocolLists {
   readonly damaged: { name: string; error: Error }[];
 }
 
+const fetchesInFlight = 16;
+
 /**
  * Lists index/ and reads what is not an index object there.
  *
- * @param kinds  which of them the caller needs; the others' bytes are not fetched
+ * @param kinds   which of them the caller needs; the others' bytes are not fetched
+ * @param reader  a listing that is already there, and copies on this host
  */
 export async function loadProtocol(
   repository: Repository,
   kinds: readonly ProtocolKind[] = recordKinds,
+  reader?: { readonly early: EarlyListing; readonly cache: RecordCache | undefined },
 ): Promise<Protocol> {
   const protocol: ProtocolLists = {
     marks: [],
@@ -62,13 +70,22 @@ export async function loadProtocol(
     damaged: [],
   };
   const cache = await KindCache.load(repository);
-  for await (const { name } of repository.storage.list("index")) {
-    const kind = cache.get(name) ?? (await kindOf(repository, name));
+  const objects = await (reader?.early.index ?? objectsOf(repository.storage, "index"));
+  const reads = mapConcurrent(objects, fetchesInFlight, async (info) => {
+    const { name } = info;
+    const kind = cache.get(name) ?? (await kindOf(repository, info));
+    const isWanted = kind !== undefined && kind !== "index" && kinds.includes(kind);
+    const stored = isWanted
+      ? await (reader?.cache ?? repository.storage).get("index", name)
+      : undefined; // or a collector has just removed it
+    return { name, kind, stored };
+  });
+  for await (const { name, kind, stored } of reads) {
     if (kind === undefined) continue;
     cache.set(name, kind);
-    if (kind === "index" || !kinds.includes(kind)) continue;
+    if (kind === "index" || stored === undefined) continue;
     try {
-      await take(repository, protocol, kind, name);
+      await take(repository, protocol, kind, name, stored);
     } catch (error) {
       if (!(error instanceof CorruptionError)) throw error;
       protocol.damaged.push({ name, error });
@@ -106,13 +123,11 @@ export function snapshotCounts(
 
 async function kindOf(
   repository: Repository,
-  name: string,
+  { name, size }: ObjectInfo,
 ): Promise<ProtocolKind | "index" | undefined> {
-  const info = await repository.storage.stat("index", name);
-  if (info === undefined) return undefined;
   const prefix = await repository.storage.get("index", name, {
     offset: 0,
-    length: Math.min(openingPrefixBytes, info.size),
+    length: Math.min(openingPrefixBytes, size),
   });
   if (prefix === undefined) return undefined;
   const context = { repoId: repository.id };
@@ -133,9 +148,8 @@ async function take(
   protocol: ProtocolLists,
   kind: ProtocolKind,
   name: string,
+  stored: Uint8Array,
 ): Promise<void> {
-  const stored = await repository.storage.get("index", name);
-  if (stored === undefined) return; // a collector has just removed it
   const registry = await repository.writerRegistry();
   const { body } = registry.verify(kind, openRecord(repository, kind, stored));
   if (kind === "verdict") protocol.verdicts.push({ name, ...decodeVerdict(body) });

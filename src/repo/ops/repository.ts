@@ -29,7 +29,15 @@ import {
   type Settings,
 } from "../format/index.ts";
 import type { Environment } from "./environment.ts";
-import { addKeySlot, type Credential, findKeySlot, type OpenedKeys } from "./key-slots.ts";
+import { type EarlyListing, listEarly } from "./early-listing.ts";
+import {
+  addKeySlot,
+  type Credential,
+  findKeySlot,
+  type KeyObject,
+  type OpenedKeys,
+  readKeyObjects,
+} from "./key-slots.ts";
 import { hiddenPacks, loadProtocol } from "./protocol.ts";
 import { isFull, needsFullKey, openingKey, sealingKey, sha256 } from "./sealed-records.ts";
 import { WriterRegistry } from "./writer-registry.ts";
@@ -46,7 +54,10 @@ export class Repository implements AsyncDisposable {
   readonly configHash: string;
   /** Name of the key slot that was opened. */
   readonly slotName: string;
+  #early: EarlyListing | undefined;
+  #keyObjects: readonly KeyObject[] | undefined;
   #registry: Promise<WriterRegistry> | undefined;
+  readonly #strangers = new Set<string>();
   #index: Promise<BlobIndex> | undefined;
   #reader: Promise<BlobReader> | undefined;
 
@@ -108,14 +119,21 @@ export class Repository implements AsyncDisposable {
     return Repository.open(storage, credential, environment);
   }
 
-  /** Opens with whichever key slot the credential fits. The storage is closed with the repository. */
+  /**
+   * Opens with whichever key slot the credential fits. The storage is closed with the repository.
+   * @param options  `readsSnapshots`: the snapshots as of now are what will be asked for
+   */
   static async open(
     storage: Storage,
     credential: Credential,
     environment: Environment,
+    options: { readonly readsSnapshots?: boolean } = {},
   ): Promise<Repository> {
-    await loadSodium();
-    const configBytes = await storage.get("config", configName);
+    // All at once: what the storage is asked here does not depend on one another.
+    const keyObjects = readKeyObjects(storage);
+    keyObjects.catch(() => undefined); // that there is no repository is told first
+    const early = options.readsSnapshots === true ? listEarly(storage) : undefined;
+    const [configBytes] = await Promise.all([storage.get("config", configName), loadSodium()]);
     if (configBytes === undefined) {
       throw new RepositoryNotFoundError(
         `Cannot open repository ${storage.location}: it has no config object`,
@@ -123,7 +141,9 @@ export class Repository implements AsyncDisposable {
     }
     const config = decodeConfig(configBytes);
     const configHash = sha256(configBytes);
-    const opened = await findKeySlot(storage, fromHex(config.id), credential, environment);
+    const objects = await keyObjects;
+    const repoId = fromHex(config.id);
+    const opened = await findKeySlot(storage, objects, repoId, credential, environment);
     if (opened.configHash !== configHash) {
       throw new CorruptionError(
         `Cannot open repository ${storage.location}: its config is not the one that the key slot vouches for`,
@@ -132,7 +152,10 @@ export class Repository implements AsyncDisposable {
         },
       );
     }
-    return new Repository(storage, environment, opened, config, configHash);
+    const repository = new Repository(storage, environment, opened, config, configHash);
+    repository.#keyObjects = objects;
+    repository.#early = early;
+    return repository;
   }
 
   get idHex(): string {
@@ -151,13 +174,33 @@ export class Repository implements AsyncDisposable {
 
   /** Whose signatures count. */
   writerRegistry(): Promise<WriterRegistry> {
-    this.#registry ??= WriterRegistry.load(this.storage, this.keys, this.id);
+    this.#registry ??= this.#loadRegistry();
     return this.#registry;
+  }
+
+  /** As `writerRegistry`; looks again for a signer it does not know, whose key may be newer than the last look. */
+  async registryFor(content: Uint8Array): Promise<WriterRegistry> {
+    const registry = await this.writerRegistry();
+    const writer = registry.strangerOf(content);
+    if (writer === undefined) return registry;
+    if (!this.#strangers.has(writer)) {
+      this.#strangers.add(writer);
+      this.forgetRegistry();
+    }
+    return this.writerRegistry();
   }
 
   /** A card was written: who asks next is told of it. */
   forgetRegistry(): void {
+    this.#keyObjects = undefined;
     this.#registry = undefined;
+  }
+
+  /** The listing of who opened it `readsSnapshots`; once, since it ages. */
+  takeEarlyListing(): EarlyListing | undefined {
+    const early = this.#early;
+    this.#early = undefined;
+    return early;
   }
 
   /** How new packs are written: the settings as amended since `init` (R25). */
@@ -200,6 +243,13 @@ export class Repository implements AsyncDisposable {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
+  }
+
+  /** From what opening has read; after `forgetRegistry`, from what the storage has now. */
+  async #loadRegistry(): Promise<WriterRegistry> {
+    const objects = this.#keyObjects ?? (await readKeyObjects(this.storage));
+    this.#keyObjects = undefined;
+    return WriterRegistry.from(objects, this.keys, this.id);
   }
 
   async #openIndex(): Promise<BlobIndex> {

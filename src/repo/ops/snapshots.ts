@@ -1,7 +1,9 @@
 /** Snapshots: listing, finding, writing. The snapshot object is the only commit. */
 import { BackendError, CorruptionError, FailedError, UsageError } from "../../errors.ts";
 import { decodeSnapshot, encodeForgetRecord, type Snapshot } from "../format/index.ts";
+import { namesOf } from "./early-listing.ts";
 import { loadProtocol, type Protocol, snapshotCounts } from "./protocol.ts";
+import { RecordCache } from "./record-cache.ts";
 import type { Repository } from "./repository.ts";
 import { openRecord, putRecord } from "./sealed-records.ts";
 
@@ -36,9 +38,11 @@ export async function listSnapshots(
   repository: Repository,
   known?: Protocol,
 ): Promise<SnapshotList> {
-  const names: string[] = [];
-  for await (const { name } of repository.storage.list("snapshots")) names.push(name);
-  const protocol = known ?? (await loadProtocol(repository, ["mark", "verdict"]));
+  const early = known === undefined ? repository.takeEarlyListing() : undefined;
+  const names = await (early?.snapshots ?? namesOf(repository.storage, "snapshots"));
+  const cache = early === undefined ? undefined : new RecordCache(repository);
+  const protocol =
+    known ?? (await loadProtocol(repository, ["mark", "verdict"], early && { early, cache }));
   const snapshots: StoredSnapshot[] = [];
   const damaged: { name: string; error: Error }[] = [];
   const fenced: string[] = [];
@@ -46,7 +50,7 @@ export async function listSnapshots(
   const fetchNext = async (): Promise<void> => {
     for (const name of queue) {
       try {
-        const snapshot = await loadSnapshot(repository, name);
+        const snapshot = await loadSnapshot(repository, name, cache);
         if (snapshot === undefined) continue; // forgotten meanwhile
         if (snapshotCounts(protocol, name, snapshot.session)) snapshots.push(snapshot);
         else fenced.push(name);
@@ -57,6 +61,7 @@ export async function listSnapshots(
     }
   };
   await Promise.all(Array.from({ length: fetchesInFlight }, fetchNext));
+  await cache?.tidyUp();
   snapshots.sort((a, b) => a.timeMs - b.timeMs || (a.id < b.id ? -1 : 1));
   return { snapshots, damaged, fenced };
 }
@@ -129,14 +134,13 @@ function assertSnapshotName(wanted: string): void {
 export async function loadSnapshot(
   repository: Repository,
   name: string,
+  cache?: RecordCache,
 ): Promise<StoredSnapshot | undefined> {
-  const stored = await repository.storage.get("snapshots", name);
+  const stored = await (cache ?? repository.storage).get("snapshots", name);
   if (stored === undefined) return undefined;
-  const registry = await repository.writerRegistry();
-  const { body, writerId } = registry.verify(
-    "snapshot",
-    openRecord(repository, "snapshot", stored),
-  );
+  const content = openRecord(repository, "snapshot", stored);
+  const registry = await repository.registryFor(content);
+  const { body, writerId } = registry.verify("snapshot", content);
   const snapshot = decodeSnapshot(body);
   if (snapshot.writer !== writerId)
     throw new CorruptionError(

@@ -10,8 +10,8 @@ import {
 } from "../../crypto/index.ts";
 import { fromHex } from "../../bytes.ts";
 import { CorruptionError } from "../../errors.ts";
-import type { Storage } from "../../storage/index.ts";
 import { type Amendment, type Card, decodeAmendment, decodeCard } from "../format/index.ts";
+import type { KeyObject } from "./key-slots.ts";
 import { isAdminKind, openingKey, openingPrefixBytes } from "./sealed-records.ts";
 
 export interface VerifiedContent {
@@ -40,16 +40,10 @@ export class WriterRegistry {
     this.#repoId = repoId;
   }
 
-  static async load(
-    storage: Storage,
-    keys: BackupKeys,
-    repoId: Uint8Array,
-  ): Promise<WriterRegistry> {
+  /** @param objects  what lies in keys/ */
+  static from(objects: readonly KeyObject[], keys: BackupKeys, repoId: Uint8Array): WriterRegistry {
     const registry = new WriterRegistry(keys, repoId);
-    for await (const { name } of storage.list("keys")) {
-      const stored = await storage.get("keys", name);
-      if (stored !== undefined) registry.#takeIfSound(name, stored);
-    }
+    for (const { name, stored } of objects) registry.#takeIfSound(name, stored);
     // Two hosts may have taken the same number: then both hold, in an order that all agree on.
     registry.#amendments.sort(
       (a, b) => a.number - b.number || (a.objectName < b.objectName ? -1 : 1),
@@ -77,6 +71,12 @@ export class WriterRegistry {
       if (change.type === "writer-removed" && change.writer === writer) return change.lastSequence;
     }
     return undefined;
+  }
+
+  /** The signer of `content`, when it has no card. @throws {CorruptionError} */
+  strangerOf(content: Uint8Array): string | undefined {
+    const { writerId } = openSigned(content);
+    return writerId === adminWriterId || this.#cards.has(writerId) ? undefined : writerId;
   }
 
   /** @throws {CorruptionError} when nobody that counts has signed `content` */

@@ -42,7 +42,7 @@ export interface FileSystemSpace {
 }
 
 interface Waiting {
-  /** How many answers this one waited for, one after another. */
+  /** Its place in the longest chain. */
   readonly round: number;
   readonly resolve: (packet: Buffer) => void;
   readonly reject: (error: Error) => void;
@@ -227,7 +227,8 @@ export class SftpSession {
     const counter = this.#counter;
     counter.requests++;
     return new Promise((resolve, reject) => {
-      this.#waiting.set(id, { round: counter.rounds + 1, resolve, reject });
+      const round = packet[4] === packetType.close ? 0 : counter.rounds + 1; // nobody waits for a close
+      this.#waiting.set(id, { round, resolve, reject });
       if (this.#waiting.size === 1) this.#watch();
       this.#stream.write(packet);
     });

@@ -57,8 +57,8 @@ export class SftpStorage implements Storage {
   readonly #tidying = new Set<Promise<unknown>>();
   /** Until a server says otherwise. */
   readonly #ways: PutWays = { canLink: true, isExclusive: true };
-  /** It never changes, and every command asks for it right after `open` did. */
-  #config: Uint8Array | undefined;
+  /** What `open` has asked for and nobody has taken yet. */
+  #config: Promise<Uint8Array> | undefined;
 
   private constructor(options: SftpStorageOptions) {
     this.location = options.location;
@@ -68,25 +68,22 @@ export class SftpStorage implements Storage {
     this.#pace = options.pace;
   }
 
-  /** Opens what `init` has made, and makes nothing. @throws {RepositoryNotFoundError} {BackendError} */
+  /**
+   * Opens what `init` has made, and makes nothing. Whether there is a repository is told by the first
+   * `get` of its config, which is on its way when this returns: far away, an answer less to wait for.
+   */
   static async open(options: SftpStorageOptions): Promise<SftpStorage> {
     const storage = new SftpStorage(options);
-    return storage.#begin(`Cannot open repository ${storage.location}`, async (session) => {
-      storage.#config = await storage.#read(session, configName, undefined, undefined);
-      if (storage.#config !== undefined) return;
-      throw new RepositoryNotFoundError(
-        `Cannot open repository ${storage.location}: there is none`,
-        {
-          hint: "Check the path: after sftp://HOST it is absolute, after sftp://HOST/~/ it begins where the login does. Only `ashlar init` creates a repository",
-        },
-      );
-    });
+    await storage.#begin(`Cannot open repository ${storage.location}`, () => Promise.resolve());
+    storage.#config = storage.#readConfig();
+    storage.#config.catch(() => undefined);
+    return storage;
   }
 
   /** Makes the folders of a new repository. @throws {RepositoryExistsError} {BackendError} */
   static async create(options: SftpStorageOptions): Promise<SftpStorage> {
     const storage = new SftpStorage(options);
-    return storage.#begin(`Cannot create repository ${storage.location}`, async (session) => {
+    await storage.#begin(`Cannot create repository ${storage.location}`, async (session) => {
       if ((await storage.#look(session, storage.#at(configName))) !== undefined) {
         throw new RepositoryExistsError(
           `Cannot create repository ${storage.location}: there is one already`,
@@ -96,6 +93,7 @@ export class SftpStorage implements Storage {
       await makeFolders(session, options.root);
       for (const path of ["data", ""]) await storage.#syncFolder(session, path);
     });
+    return storage;
   }
 
   get traits(): StorageTraits {
@@ -148,11 +146,13 @@ export class SftpStorage implements Storage {
   ): Promise<Uint8Array | undefined> {
     const what = `Cannot read ${kind} object ${name} from ${this.location}`;
     const isLong = (range?.length ?? 0) >= longTransferBytes;
+    const config = this.#config;
+    if (kind === "config" && config !== undefined && range === undefined) {
+      this.#config = undefined;
+      if (call?.into === undefined) return unlessAborted(call?.signal, config);
+    }
     return this.#act(what, isLong, call, async (session) => {
       const path = pathOf(kind, name);
-      if (kind === "config" && range === undefined && call?.into === undefined) {
-        if (this.#config !== undefined) return this.#config.slice();
-      }
       try {
         const bytes = await this.#read(session, path, range, call);
         if (bytes === undefined) await this.#assertPresent(session);
@@ -244,10 +244,21 @@ export class SftpStorage implements Storage {
     await this.#sessions.close();
   }
 
-  async #begin(what: string, act: (session: SftpSession) => Promise<void>): Promise<SftpStorage> {
+  /** @throws {RepositoryNotFoundError} */
+  #readConfig(): Promise<Uint8Array> {
+    const what = `Cannot open repository ${this.location}`;
+    return this.#act(what, false, undefined, async (session) => {
+      const bytes = await this.#read(session, configName, undefined, undefined);
+      if (bytes !== undefined) return bytes;
+      throw new RepositoryNotFoundError(`${what}: there is none`, {
+        hint: "Check the path: after sftp://HOST it is absolute, after sftp://HOST/~/ it begins where the login does. Only `ashlar init` creates a repository",
+      });
+    });
+  }
+
+  async #begin(what: string, act: (session: SftpSession) => Promise<void>): Promise<void> {
     try {
       await this.#act(what, false, undefined, act);
-      return this;
     } catch (error) {
       await this.close();
       throw error;

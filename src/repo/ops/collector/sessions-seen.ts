@@ -2,7 +2,7 @@
  * Which sessions live, as a collector sees them: by what they wrote, by what the last census saw, and,
  * on this machine, by whether their process is still there (R7, R8).
  */
-import { CorruptionError } from "../../../errors.ts";
+import { CorruptionError, RepositoryBusyError } from "../../../errors.ts";
 import { isProcessAlive } from "../../../posix/index.ts";
 import { type Census, decodeSession, type Session, type SessionSeen } from "../../format/index.ts";
 import type { Named } from "../protocol.ts";
@@ -67,21 +67,52 @@ export function lastCensus(
     .sort((a, b) => Date.parse(b.time) - Date.parse(a.time))[0];
 }
 
+const roundsMax = 100;
+
+/** Lists until every object that was listed could be read: one that vanished may have been followed by another. */
 async function listSessions(repository: Repository): Promise<Map<string, SessionObjects>> {
+  const read = new Map<string, Session | undefined>();
+  for (let round = 0; round < roundsMax; round++) {
+    const names: string[] = [];
+    for await (const { name } of repository.storage.list("locks")) names.push(name);
+    const hasVanished = !(await readSessions(repository, names, read));
+    if (!hasVanished) return newestOf(names, read);
+  }
+  throw new RepositoryBusyError("Cannot tell which sessions live: they come and go all the time", {
+    hint: "Run again when fewer backups are at work",
+  });
+}
+
+/** @returns false when one of them was gone */
+async function readSessions(
+  repository: Repository,
+  names: readonly string[],
+  read: Map<string, Session | undefined>,
+): Promise<boolean> {
   const registry = await repository.writerRegistry();
-  const sessions = new Map<string, SessionObjects>();
-  for await (const { name } of repository.storage.list("locks")) {
+  for (const name of names) {
+    if (read.has(name)) continue;
     const stored = await repository.storage.get("locks", name);
-    if (stored === undefined) continue;
-    let body: Session;
+    if (stored === undefined) return false;
     try {
-      body = decodeSession(
-        registry.verify("session", openRecord(repository, "session", stored)).body,
-      );
+      const content = openRecord(repository, "session", stored);
+      read.set(name, decodeSession(registry.verify("session", content).body));
     } catch (error) {
-      if (error instanceof CorruptionError) continue; // `check` names it; it protects nothing
-      throw error;
+      if (!(error instanceof CorruptionError)) throw error;
+      read.set(name, undefined); // `check` names it; it protects nothing
     }
+  }
+  return true;
+}
+
+function newestOf(
+  names: readonly string[],
+  read: ReadonlyMap<string, Session | undefined>,
+): Map<string, SessionObjects> {
+  const sessions = new Map<string, SessionObjects>();
+  for (const name of names) {
+    const body = read.get(name);
+    if (body === undefined) continue;
     const known = sessions.get(body.session);
     if (known === undefined)
       sessions.set(body.session, { names: [name], newest: body, newestName: name });

@@ -28,13 +28,13 @@ export async function startExclusively(repository: Repository, what: string): Pr
 }
 
 async function newestOfSessions(repository: Repository): Promise<SessionBody[]> {
-  const registry = await repository.writerRegistry();
   const newest = new Map<string, SessionBody>();
   for await (const { name } of repository.storage.list("locks")) {
     const stored = await repository.storage.get("locks", name);
     if (stored === undefined) continue;
     try {
       const content = openRecord(repository, "session", stored);
+      const registry = await repository.registryFor(content);
       const session = decodeSession(registry.verify("session", content).body);
       const known = newest.get(session.session);
       if (known === undefined || known.number < session.number)
