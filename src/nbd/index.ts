@@ -3,3 +3,8 @@
  * images (server-*), the client that reads others' disks (client-*).
  */
 export { NbdProtocolError } from "./protocol-bytes.ts";
+export { NbdClient } from "./client.ts";
+export type { NbdClientOptions, NbdExtent } from "./client.ts";
+export { isNbdUri, parseNbdUri, printableAddress } from "./client-address.ts";
+export type { NbdAddress } from "./client-address.ts";
+export { NbdReadError } from "./client-error.ts";
