@@ -1,16 +1,13 @@
-import type {
-  BackupOptions,
-  BackupProgress,
-  BackupSummary,
-  StreamInput,
-} from "../../repo/index.ts";
+import type { BackupOptions, BackupProgress, StreamInput } from "../../repo/index.ts";
 import { UsageError } from "../../errors.ts";
 import { printableName } from "../../names.ts";
+import { backupIntoSeveral } from "../backup-into-several.ts";
+import { backupDocument, printBackup } from "../backup-report.ts";
 import { commandOutput } from "../command-output.ts";
 import type { Host } from "../host.ts";
 import type { Command, CommandArguments, CommandContext } from "../command.ts";
 import { readPatternFiles } from "../pattern-files.ts";
-import { formatBytes, formatSeconds, plural } from "../text.ts";
+import { repositoryChoices } from "../repository-choices.ts";
 
 const deltaChoices = ["auto", "always", "never"] as const;
 const levels = ["off", "fastest", "auto", "better", "max"] as const;
@@ -118,11 +115,19 @@ export const command: Command = {
       "backup --stdin-from-command --stdin-filename db.sql -- pg_dump app",
       "a command's output; if it fails nothing is committed",
     ],
+    [
+      "backup -r /srv/backup -r sftp://nas/backup --key-file a.key --key-file b.key web1.raw",
+      "into two repositories, read once; one that fails does not stop the other",
+    ],
   ],
   takesBackupKey: true,
-  exitCodes: { 3: "a snapshot was made, but something was left out or changed while it was read" },
+  exitCodes: {
+    3: "a snapshot was made, but something was left out or changed while it was read, or one of several repositories has none",
+  },
   async run(context, args) {
     const options = backupOptions(context, args);
+    const choices = repositoryChoices(context.host, args);
+    if (choices.length > 1) return backupIntoSeveral(context, choices, options);
     const repository = await context.openRepository();
     const { backup } = await import("../../repo/index.ts");
     const { output, signal } = context;
@@ -140,7 +145,8 @@ export const command: Command = {
         output.detail(`${state} ${printableName(path)}`);
       },
     });
-    report(context, summary);
+    output.summary(backupDocument(summary));
+    printBackup(output, summary);
     return summary.isIncomplete ? 3 : 0;
   },
 };
@@ -210,37 +216,4 @@ function compressionLevel(text: string): NonNullable<BackupOptions["compression"
   throw new UsageError(`Cannot compress with "${text}"`, {
     hint: `One of ${levels.join(", ")}, or a level from 1 to 19`,
   });
-}
-
-function report({ output }: CommandContext, summary: BackupSummary): void {
-  const parent = summary.parent?.slice(0, 8);
-  output.summary({
-    snapshot_id: summary.snapshotId,
-    parent: summary.parent,
-    files_new: summary.filesNew,
-    files_changed: summary.filesChanged,
-    files_unmodified: summary.filesUnmodified,
-    bytes_total: summary.bytesTotal,
-    bytes_read: summary.bytesRead,
-    bytes_new: summary.bytesNew,
-    bytes_stored: summary.bytesStored,
-    chunks_new: summary.chunksNew,
-    chunks_delta: summary.chunksDelta,
-    duration_s: summary.durationSeconds,
-    warnings: summary.warnings.length,
-  });
-  output.line(parent === undefined ? "parent: none, reads everything" : `parent: ${parent}`);
-  output.line(
-    `files: ${summary.filesNew} new, ${summary.filesChanged} changed, ${summary.filesUnmodified} unmodified`,
-  );
-  output.line(
-    `read ${formatBytes(summary.bytesRead)} of ${formatBytes(summary.bytesTotal)}, ` +
-      `new ${formatBytes(summary.bytesNew)} in ${plural(summary.chunksNew, "chunk")} (${plural(summary.chunksDelta, "delta")}), ` +
-      `stored ${formatBytes(summary.bytesStored)} in ${formatSeconds(summary.durationSeconds)}`,
-  );
-  if (summary.snapshotId === undefined) output.line("dry run: nothing was stored");
-  else
-    output.line(
-      `snapshot ${summary.snapshotId.slice(0, 8)} saved${summary.isIncomplete ? ", with warnings" : ""}`,
-    );
 }
