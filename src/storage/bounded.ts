@@ -58,6 +58,10 @@ export class BoundedStorage extends WrappedStorage {
     return this.#inTurn(() => super.delete(kind, name, call));
   }
 
+  override protect(kind: ObjectKind, name: string, call?: StorageCall): Promise<boolean> {
+    return this.#inTurn(() => super.protect(kind, name, call));
+  }
+
   async #inTurn<T>(act: () => Promise<T>): Promise<T> {
     if (this.#free > 0) this.#free--;
     else await new Promise<void>((resolve) => this.#waiting.push(resolve));

@@ -111,6 +111,10 @@ export class RetryingStorage implements Storage {
     );
   }
 
+  protect(kind: ObjectKind, name: string, call?: StorageCall): Promise<boolean> {
+    return this.#retry(call, async () => (await this.#inner.protect?.(kind, name, call)) ?? false);
+  }
+
   #retry<T>(call: StorageCall | undefined, act: () => Promise<T>): Promise<T> {
     return retry(this.#options, call?.signal, act);
   }

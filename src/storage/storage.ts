@@ -33,6 +33,8 @@ export interface StorageTraits {
   readonly local: boolean;
   /** Obeys the bandwidth limits itself, piece by piece; others are held back between calls. */
   readonly paced?: boolean;
+  /** What is put is held against deletion for a time, which `protect` extends. */
+  readonly holding?: boolean;
 }
 
 export interface Storage {
@@ -82,6 +84,12 @@ export interface Storage {
    * @returns bytes freed
    */
   removeStaleTemporaries?(before: number): Promise<number>;
+
+  /**
+   * Where the storage is `holding`: holds an object anew, if much of its time is over.
+   * @returns whether it was extended
+   */
+  protect?(kind: ObjectKind, name: string, call?: StorageCall): Promise<boolean>;
 
   close(): Promise<void>;
 }

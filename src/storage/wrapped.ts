@@ -60,6 +60,10 @@ export class WrappedStorage implements Storage {
     return (await this.inner.removeStaleTemporaries?.(before)) ?? 0;
   }
 
+  async protect(kind: ObjectKind, name: string, call?: StorageCall): Promise<boolean> {
+    return (await this.inner.protect?.(kind, name, call)) ?? false;
+  }
+
   close(): Promise<void> {
     return this.inner.close();
   }

@@ -24,6 +24,7 @@ export interface SendOptions {
 }
 
 const regionUsual = "us-east-1";
+const silent = (): void => undefined;
 /** A clock that is further off is said. */
 const skewMsSaid = 4 * 60_000;
 
@@ -150,6 +151,7 @@ export class S3Calls {
         : {}),
       ...(profile === undefined ? {} : { profile }),
       maxAttempts: 1,
+      logger: { trace: silent, debug: silent, info: silent, warn: silent, error: silent },
       // Servers other than Amazon's do not know the newer checksums; SHA-256 of the body is signed.
       requestChecksumCalculation: "WHEN_REQUIRED",
       responseChecksumValidation: "WHEN_REQUIRED",

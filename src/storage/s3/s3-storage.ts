@@ -19,6 +19,9 @@ import type { S3Calls } from "./s3-calls.ts";
 import { isDueAgain, isHeld, readFields, retainUntil, writeFields } from "./s3-fields.ts";
 import { PartsBody } from "./s3-http.ts";
 
+/** The most that S3 gives at once. */
+const namesAPage = 1000;
+
 export class S3Storage implements Storage {
   readonly location: string;
   readonly #calls: S3Calls;
@@ -42,7 +45,12 @@ export class S3Storage implements Storage {
   }
 
   get traits(): StorageTraits {
-    return { conditionalPut: this.#conditional.areHonoured, local: false, paced: true };
+    return {
+      conditionalPut: this.#conditional.areHonoured,
+      local: false,
+      paced: true,
+      holding: this.#calls.options.lock !== undefined,
+    };
   }
 
   async holdsConfig(): Promise<boolean> {
@@ -177,6 +185,7 @@ export class S3Storage implements Storage {
             new sdk.ListObjectsV2Command({
               Bucket: this.#calls.location.bucket,
               Prefix: this.#listPrefix(kind, prefix),
+              MaxKeys: namesAPage,
               ...(token === undefined ? {} : { ContinuationToken: token }),
             }),
             options,
@@ -206,6 +215,31 @@ export class S3Storage implements Storage {
           new sdk.DeleteObjectCommand({
             Bucket: this.#calls.location.bucket,
             Key: this.#keyOf(kind, name),
+          }),
+          options,
+        ),
+    );
+    return true;
+  }
+
+  /** Extends how long an object is held, when half of that time is over. */
+  async protect(kind: ObjectKind, name: string, call?: StorageCall): Promise<boolean> {
+    const { lock } = this.#calls.options;
+    if (!isHeld(lock, kind)) return false;
+    const head = await this.#head(kind, name, call);
+    const nowMs = this.#now();
+    if (head === undefined || !isDueAgain(lock, head.ObjectLockRetainUntilDate, nowMs))
+      return false;
+    // What is held for compliance cannot be held any less.
+    const Mode = head.ObjectLockMode === "COMPLIANCE" ? "COMPLIANCE" : lock.mode;
+    await this.#calls.call(
+      { action: `hold ${kind} object ${name}`, signal: call?.signal },
+      (client, sdk, options) =>
+        client.send(
+          new sdk.PutObjectRetentionCommand({
+            Bucket: this.#calls.location.bucket,
+            Key: this.#keyOf(kind, name),
+            Retention: { Mode, RetainUntilDate: retainUntil(lock, nowMs) },
           }),
           options,
         ),

@@ -1,7 +1,6 @@
 /** A real Ceph with its S3 gateway, for as long as a file of tests: it takes a quarter of a minute to start. */
 import { execFile } from "node:child_process";
-import { readFile, rm } from "node:fs/promises";
-import { mkdtemp } from "node:fs/promises";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -9,6 +8,9 @@ import { promisify } from "node:util";
 
 const run = promisify(execFile);
 const startScript = fileURLToPath(new URL("./start.sh", import.meta.url));
+
+/** So many names does one answer hold, by start.sh: Amazon's have ten times as many. */
+export const listingPage = 100;
 
 export interface Ceph {
   readonly port: number;

@@ -15,6 +15,7 @@ import { needsFullKey, putRecord } from "../sealed-records.ts";
 import type { Session } from "../sessions.ts";
 import { noSession, putCensus } from "./census.ts";
 import { copyBlobs, takenByAnother } from "./copy-blobs.ts";
+import { holdKept } from "./hold-kept.ts";
 import { LiveSet } from "./live-set.ts";
 import { type MarkPlan, type PackUse, planMark } from "./mark-plan.ts";
 import type { PruneHooks, PruneOptions, PruneSummary, WaitingMark } from "./options.ts";
@@ -368,6 +369,7 @@ class PruneRun implements AsyncDisposable {
     const { fullKeys: keys, id: repoId } = this.#repository;
     const { index, signal } = this.#context;
     await tidyHooks({ storage, keys, repoId, random: environment.random, signal }, index);
+    await holdKept(this.#repository, this.#marked, signal);
     await storage.removeStaleTemporaries?.(environment.clock.now() - staleTemporaryMs);
   }
 
