@@ -178,8 +178,8 @@ export class NbdConnection implements Disposable {
       if (header.kind === "simple") await this.#simple(bytes, header, pending);
       else await this.#chunk(bytes, header, pending);
       if (header.kind === "chunk" && !header.isDone) continue;
-      this.#pending.delete(header.cookie);
       pending.done();
+      this.#pending.delete(header.cookie);
     }
   }
 
