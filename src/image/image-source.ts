@@ -1,10 +1,12 @@
 /** A disk to back up: a file or block device, opened once and read by its descriptor from any thread. */
-import { closeSync, constants, fstatSync, openSync } from "node:fs";
+import { closeSync, constants, fstatSync, openSync, read } from "node:fs";
+import { promisify } from "node:util";
 
 import { assert, FailedError } from "../errors.ts";
 import { nameToBytes, printableName } from "../names.ts";
 import { blockDeviceSize, errnoCode, fadvise, statNs } from "../posix/index.ts";
 import type { StatNs } from "../posix/index.ts";
+import type { DiskSource, SegmentInput } from "./disk-source.ts";
 import { imageSegments } from "./segments.ts";
 import type { ImageSegment } from "./segments.ts";
 
@@ -17,7 +19,9 @@ export interface ImageIdentity {
   readonly deviceId: bigint;
 }
 
-export class ImageSource implements Disposable {
+const readAt = promisify(read);
+
+export class ImageSource implements Disposable, DiskSource {
   readonly fd: number;
   readonly path: string;
   readonly kind: "file" | "block";
@@ -38,15 +42,30 @@ export class ImageSource implements Disposable {
     return imageSegments(this.fd, this.size, segmentBytes, () => sizeOf(this.fd, statOf(this.fd)));
   }
 
+  load({ offset, length, extents }: ImageSegment): SegmentInput {
+    return { fd: this.fd, offset, length, ...(extents === undefined ? {} : { extents }) };
+  }
+
+  async read(offset: number, into: Uint8Array): Promise<number> {
+    for (let at = 0; at < into.length;) {
+      const { bytesRead } = await readAt(this.fd, into, at, into.length - at, offset + at);
+      if (bytesRead === 0) throw new FailedError("it became shorter while it was read");
+      at += bytesRead;
+    }
+    return into.length;
+  }
+
   /**
    * Whether the file was written to, cut or grown since it was opened. A write within the clock tick of the
    * opening may go unseen, and of a block device only a change of its size is seen.
    */
-  changedSince(): boolean {
+  changedSince(): string | undefined {
     const now = identityOf(this.fd, statOf(this.fd));
-    if (now.size !== this.size) return true;
-    if (this.kind === "block") return false;
-    return now.mtimeNs !== this.identity.mtimeNs || now.ctimeNs !== this.identity.ctimeNs;
+    const isSame =
+      now.size === this.size &&
+      (this.kind === "block" ||
+        (now.mtimeNs === this.identity.mtimeNs && now.ctimeNs === this.identity.ctimeNs));
+    return isSame ? undefined : "changed while it was read";
   }
 
   close(): void {

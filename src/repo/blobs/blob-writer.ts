@@ -253,12 +253,23 @@ export class BlobWriter {
    *
    * @param source  at most a segment, from a segment's start on; `bytes` may be shared memory and must
    *                stay as they are until this resolves
-   * @param findBases  asked when the segment holds a new chunk
+   * @param options.findBases  asked when the segment holds a new chunk
+   * @param options.accept  how many of the first runs stand; the others are not stored. All unless given
+   * @returns all runs, whether they stand or not
    */
-  async storeSegment(source: CutSource, findBases?: FindBases): Promise<StoredSegment> {
+  async storeSegment(
+    source: CutSource,
+    options: {
+      readonly findBases?: FindBases | undefined;
+      readonly accept?: (runs: Uint16Array) => number;
+    } = {},
+  ): Promise<StoredSegment> {
+    const { findBases, accept } = options;
     const cut = await this.#cut("image", [source]);
     const part = cut.parts[0]!;
-    const wanted = this.#wantNew(cut);
+    const accepted = accept === undefined ? cut.runs : cut.runs.subarray(0, accept(cut.runs));
+    const chunkCount = accepted.reduce((count, run) => count + (run < holeRun ? 1 : 0), 0);
+    const wanted = this.#wantNew(cut, chunkCount);
     if (findBases === undefined || !wanted.includes(1)) cut.store(wanted);
     else cut.store(wanted, await this.#bases(cut, wanted, findBases));
     return { runs: cut.runs, ids: cut.ids, bytes: part.bytes, fault: part.fault };
@@ -313,7 +324,7 @@ export class BlobWriter {
   ): Promise<CutAnswer> => {
     this.#throwFailure();
     const cut = await this.#pool.cut(cutter, parts);
-    for (const part of cut.parts) this.#stats.bytesRead += part.bytes;
+    for (const part of cut.parts) this.#stats.bytesRead += part.readBytes;
     return cut;
   };
 
@@ -322,7 +333,7 @@ export class BlobWriter {
     bytes: (): number => this.#slotBytes,
     cut: (parts: readonly CutSource[]): Promise<CutAnswer> => this.#cut("stream", parts),
     wantNew: (cut: CutAnswer, isWanted: (part: CutPart) => boolean): Uint8Array =>
-      this.#wantNew(cut, isWanted),
+      this.#wantNew(cut, cut.lengths.length, isWanted),
   };
 
   async #bases(cut: CutAnswer, wanted: Uint8Array, findBases: FindBases): Promise<ChunkBases> {
@@ -353,11 +364,15 @@ export class BlobWriter {
   }
 
   /** A 1 for each chunk that nobody has yet; from here on this run has it. */
-  #wantNew(cut: CutAnswer, isWanted: (part: CutPart) => boolean = () => true): Uint8Array {
+  #wantNew(
+    cut: CutAnswer,
+    chunkCount: number,
+    isWanted: (part: CutPart) => boolean = () => true,
+  ): Uint8Array {
     const wanted = new Uint8Array(cut.lengths.length);
     let at = 0;
     for (const part of cut.parts) {
-      const end = at + part.chunkCount;
+      const end = Math.min(at + part.chunkCount, chunkCount);
       if (!isWanted(part)) at = end;
       for (; at < end; at++) {
         if (this.#options.index.addPending("data", cut.ids, at * idBytes)) {

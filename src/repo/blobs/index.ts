@@ -20,6 +20,7 @@ export { Hooks, type Likeness } from "./hooks.ts";
 export { getHooks, type HookObjectContext, putHooks } from "./hook-objects.ts";
 export { DeltaBases } from "./delta-bases.ts";
 export type { CutSource, ReadFault } from "./lane-messages.ts";
+export { faultOf } from "./read-source.ts";
 export type { ChunkList, StoredStream } from "./store-stream.ts";
 export {
   BlobReader,

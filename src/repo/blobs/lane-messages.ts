@@ -36,7 +36,17 @@ export type CutSource =
       /** Only these are read, the rest is zero: pairs of offset (from this part's) and length, ascending. */
       readonly extents?: Float64Array;
     }
-  | { readonly bytes: Uint8Array; readonly isEnd: boolean };
+  | {
+      readonly length: number;
+      /** Only these are read, the rest is zero: fours of offset (from this part's), length, fd, offset in that file. */
+      readonly places: Float64Array;
+    }
+  | {
+      readonly bytes: Uint8Array;
+      readonly isEnd: boolean;
+      /** How many bytes were read to make these; all unless given. */
+      readonly readBytes?: number;
+    };
 
 export type Cutter = "image" | "stream";
 
@@ -68,6 +78,8 @@ export interface ReadFault {
 export interface CutPart {
   /** Bytes there were, up to the length asked for; in `image` mode less means that the image shrank. */
   readonly bytes: number;
+  /** Bytes that had to be read for it: holes cost none. */
+  readonly readBytes: number;
   /** The source ended within this part. */
   readonly isEnd: boolean;
   readonly chunkCount: number;

@@ -1,7 +1,14 @@
 /** A disk image, segment by segment through the lanes, into its map. */
 import { mapConcurrent } from "../../../async.ts";
-import type { ImageSource } from "../../../image/index.ts";
-import type { BlobWriter, ReadFault, StoredSegment } from "../../blobs/index.ts";
+import { BugError } from "../../../errors.ts";
+import type { DiskSource, ImageSegment, SegmentInput } from "../../../image/index.ts";
+import {
+  type BlobWriter,
+  faultOf,
+  type FindBases,
+  type ReadFault,
+  type StoredSegment,
+} from "../../blobs/index.ts";
 import {
   encodeSegmentNode,
   holeRun,
@@ -28,14 +35,14 @@ interface SegmentResult {
 }
 
 /**
- * Reads and stores an open image. Holes are skipped, whatever their length.
+ * Reads and stores a disk. Holes are skipped, whatever their length.
  *
  * @param onBytes  is told how far the image has got, holes included
  */
 export async function storeImage(
   writer: BlobWriter,
   storeTree: StoreTree,
-  image: ImageSource,
+  image: DiskSource,
   settings: Settings,
   options: {
     readonly segmentsInFlight: number;
@@ -66,19 +73,8 @@ export async function storeImage(
       const place = { index: offset / segmentBytes, offset, length };
       await options.share?.atSegment(place.index);
       if (state === "hole") return { ...place, stored: undefined };
-      const source = {
-        fd: image.fd,
-        offset,
-        length,
-        ...(segment.extents === undefined ? {} : { extents: segment.extents }),
-      };
-      return {
-        ...place,
-        stored: await writer.storeSegment(
-          source,
-          options.bases?.forSegment(options.parent, place.index),
-        ),
-      };
+      const findBases = options.bases?.forSegment(options.parent, place.index);
+      return { ...place, stored: await storeSegment(writer, image, segment, findBases) };
     },
   );
   for await (const { index, offset, length, stored } of results) {
@@ -91,6 +87,22 @@ export async function storeImage(
     if (stored.runs.some((run) => run < holeRun)) await map.add(index, encodeSegmentNode(stored));
   }
   return { content: await map.finish() };
+}
+
+async function storeSegment(
+  writer: BlobWriter,
+  image: DiskSource,
+  segment: ImageSegment,
+  findBases: FindBases | undefined,
+): Promise<StoredSegment> {
+  let input: SegmentInput;
+  try {
+    input = await image.load(segment);
+  } catch (error) {
+    if (error instanceof BugError) throw error;
+    return { runs: new Uint16Array(0), ids: new Uint8Array(0), bytes: 0, fault: faultOf(error) };
+  }
+  return writer.storeSegment(input, { findBases });
 }
 
 const shrank: ReadFault = { errno: undefined, message: "it became shorter while it was read" };

@@ -274,9 +274,10 @@ class TreeBuilder {
       );
       return undefined;
     }
-    if (image.changedSince()) {
+    const change = image.changedSince();
+    if (change !== undefined) {
       tally.warn(
-        `${printableName(image.path)} changed while it was read: what was stored may be a mixture of two states. ` +
+        `${printableName(image.path)} ${change}: what was stored may be a mixture of two states. ` +
           "Back up a snapshot of it, or stop the machine",
       );
     }
