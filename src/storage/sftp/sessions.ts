@@ -84,8 +84,9 @@ export class SftpSessions {
           transfers: new Map(),
           isComplete: this.#countMax === 1,
         };
-        connection.client.on("error", (error: Error) => {
-          end(live, error.message);
+        connection.client.on("error", (error: Error & { code?: string; level?: string }) => {
+          if (error.level === "client-timeout") end(live, "the server has fallen silent");
+          else end(live, `the connection was cut (${error.code ?? error.message})`);
         });
         connection.client.on("close", () => {
           end(live, "the connection was cut");
