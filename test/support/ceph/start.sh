@@ -45,6 +45,7 @@ rgw thread pool size = 32
 rgw enable usage log = false
 rgw lc debug interval = -1
 rgw dynamic resharding = false
+rgw dns name = s3.test
 rgw max listing results = 100
 rgw crypt require ssl = false
 rgw crypt s3 kms backend = testing
