@@ -60,9 +60,7 @@ export class ContentCopier {
         const chunksOf = (other: EntryContent): readonly Chunk[] =>
           other.kind === "chunks" ? other.chunks : [];
         const known =
-          twin === undefined
-            ? noIds
-            : pairs(idsOf(chunksOf(twin.source)), idsOf(chunksOf(twin.target)));
+          twin === undefined ? noIds : chunkPairs(chunksOf(twin.source), chunksOf(twin.target));
         return { kind: "chunks", chunks: await this.#chunks(content.chunks, known) };
       }
       case "list": {
@@ -118,7 +116,9 @@ export class ContentCopier {
     };
     const atOnce = height === 1 ? segmentsAtOnce : 1;
     for await (const child of mapConcurrent(children.entries(), atOnce, copy)) copies.push(child);
-    return storeTree(encodeMapNode({ height, children: copies }));
+    return storeTree(encodeMapNode({ height, children: copies }), () =>
+      Promise.resolve(twin?.target),
+    );
   }
 
   async #segment(node: Uint8Array, twin: Twin<Uint8Array> | undefined): Promise<Uint8Array> {
@@ -127,11 +127,14 @@ export class ContentCopier {
     const { runs, ids } = decodeSegmentNode(await source.readTree(node));
     const before = await this.#bothOf(twin, decodeSegmentNode);
     const known =
-      before === undefined ? noIds : pairs(split(before.source.ids), split(before.target.ids));
+      before === undefined ||
+      Buffer.compare(bytesOf(before.source.runs), bytesOf(before.target.runs)) !== 0
+        ? noIds
+        : pairs(split(before.source.ids), split(before.target.ids));
     const copied = await this.#ids(split(ids), known);
     const joined = new Uint8Array(ids.length);
     for (const [n, id] of copied.entries()) joined.set(id, n * idBytes);
-    return storeTree(encodeSegmentNode({ runs, ids: joined }));
+    return storeTree(encodeSegmentNode({ runs, ids: joined }), () => Promise.resolve(twin?.target));
   }
 
   /** Leaves move when a file grows in its middle, so they are known by their ids, wherever they stand. */
@@ -153,7 +156,7 @@ export class ContentCopier {
     for (const leaf of leaves.values()) {
       const { source: before, target: after } = await this.#both(leaf, decodeListNode);
       if (!isListLeaf(before) || !isListLeaf(after)) continue;
-      for (const [key, id] of pairs(idsOf(before.chunks), idsOf(after.chunks))) chunks.set(key, id);
+      for (const [key, id] of chunkPairs(before.chunks, after.chunks)) chunks.set(key, id);
     }
     return this.#listNode(root, kept, chunks);
   }
@@ -166,7 +169,9 @@ export class ContentCopier {
     }
     if (isListLeaf(after) || after.children.length !== before.children.length) return;
     for (const [n, child] of before.children.entries()) {
-      const pair = { source: child.node, target: after.children[n]!.node };
+      const { length, node } = after.children[n]!;
+      if (length !== child.length) return;
+      const pair = { source: child.node, target: node };
       if (before.height === 1) leaves.set(toHex(child.node), pair);
       else await this.#listLeaves(pair, leaves);
     }
@@ -229,6 +234,17 @@ export class ContentCopier {
     ]);
     return { source: decode(before), target: decode(after) };
   }
+}
+
+/** As `pairs`, for chunks of the same lengths. */
+function chunkPairs(source: readonly Chunk[], target: readonly Chunk[]): KnownIds {
+  const shape = (chunks: readonly Chunk[]): string =>
+    chunks.map(({ length, id }) => (id === undefined ? -length : length)).join();
+  return shape(source) === shape(target) ? pairs(idsOf(source), idsOf(target)) : noIds;
+}
+
+function bytesOf(runs: Uint16Array): Uint8Array {
+  return new Uint8Array(runs.buffer, runs.byteOffset, runs.byteLength);
 }
 
 /** Ids that stand at the same place; none where the two are not made alike. */

@@ -8,7 +8,7 @@
 import { equalBytes, fromHex, toHex } from "../../../bytes.ts";
 import { CorruptionError, FailedError, UsageError } from "../../../errors.ts";
 import { type BlobIndex, IndexWriter } from "../../blob-index/index.ts";
-import { BlobWriter } from "../../blobs/index.ts";
+import { BlobWriter, DeltaBases } from "../../blobs/index.ts";
 import { MeteredStorage } from "../backup/metered-storage.ts";
 import { StoredContent } from "../backup/stored-content.ts";
 import type { Repository } from "../repository.ts";
@@ -21,6 +21,7 @@ import {
   resolveAmong,
   type StoredSnapshot,
 } from "../snapshots.ts";
+import type { StoreTree } from "../tree-writer.ts";
 import { ChunkCopier } from "./chunk-copier.ts";
 import { ContentCopier, type Twin } from "./content-copier.ts";
 import type { CopiedSnapshot, CopyHooks, CopyOptions, CopySummary } from "./options.ts";
@@ -38,7 +39,7 @@ export async function copySnapshots(
   const wanted = chosen(all, options);
   if (options.dryRun === true) {
     const there = new Copies(await readableSnapshots(target));
-    const missing = wanted.filter((snapshot) => there.of(snapshot) === undefined);
+    const missing = wanted.filter((snapshot) => !there.has(snapshot));
     return new CopyRun(source, target, hooks).summary(
       missing.map(({ id }) => ({ sourceId: id, targetId: undefined })),
       wanted.length - missing.length,
@@ -100,9 +101,12 @@ function chosen(
   return all.filter(({ id }) => ids.has(id));
 }
 
-/** What the target has, by the snapshot that it came from. */
+/** What the target has. */
 class Copies {
+  /** By id, and by the snapshot that it came from. */
   readonly #byOrigin = new Map<string, StoredSnapshot>();
+  /** By host, time and paths: one run that backed up into both repositories. */
+  readonly #runs = new Set<string>();
 
   constructor(there: readonly StoredSnapshot[]) {
     for (const snapshot of there) this.add(snapshot);
@@ -111,14 +115,29 @@ class Copies {
   add(snapshot: StoredSnapshot): void {
     this.#byOrigin.set(snapshot.id, snapshot);
     if (snapshot.original !== undefined) this.#byOrigin.set(snapshot.original, snapshot);
+    this.#runs.add(runOf(snapshot));
   }
 
   /** Copies go both ways: what came from the target itself is there as well. */
+  has(snapshot: StoredSnapshot): boolean {
+    return this.of(snapshot) !== undefined || this.#runs.has(runOf(snapshot));
+  }
+
   of({ id, original }: Pick<StoredSnapshot, "id" | "original">): StoredSnapshot | undefined {
     return (
       this.#byOrigin.get(id) ?? (original === undefined ? undefined : this.#byOrigin.get(original))
     );
   }
+
+  /** A copy of this very snapshot, all of it: `repair` leaves files out, and counts them as warnings. */
+  wholeOf({ id, warnings }: StoredSnapshot): StoredSnapshot | undefined {
+    const copy = this.#byOrigin.get(id);
+    return copy?.original === id && copy.warnings.count === warnings.count ? copy : undefined;
+  }
+}
+
+function runOf({ hostname, time, paths }: StoredSnapshot): string {
+  return JSON.stringify([hostname, time, ...paths]);
 }
 
 class CopyRun {
@@ -149,7 +168,7 @@ class CopyRun {
     const index = await target.writersIndex();
     const there = await readableSnapshots(target);
     const copies = new Copies(there);
-    const missing = wanted.filter((snapshot) => copies.of(snapshot) === undefined);
+    const missing = wanted.filter((snapshot) => !copies.has(snapshot));
     const own = there.filter(({ writer }) => writer === target.writer.writerId);
     const copied: CopiedSnapshot[] = [];
     if (missing.length === 0) return this.summary(copied, wanted.length);
@@ -218,11 +237,12 @@ class CopyRun {
     const [source, target] = [await this.#source.reader(), await this.#target.reader()];
     const { signal, onProgress, onWarning } = this.#hooks;
     let current = "";
+    const depthMost = (await this.#target.writeSettings()).delta.depth;
     const chunks = new ChunkCopier({
       reader: source,
       writer,
       index,
-      depthMost: (await this.#target.writeSettings()).delta.depth,
+      depthMost,
       onRead: (bytes) => {
         this.#bytesRead += bytes;
         onProgress?.({
@@ -233,7 +253,14 @@ class CopyRun {
         });
       },
     });
-    const storeTree = (node: Uint8Array): Promise<Uint8Array> => writer.storeTree(node);
+    const read = (id: Uint8Array): Promise<Uint8Array> => target.readTree(id);
+    const nodeBases = new DeltaBases({ index, cls: "tree", read, depthMost });
+    // The node of the earlier copy was read a moment ago, to be walked beside this one.
+    const storeTree: StoreTree = (node, findBefore) =>
+      writer.storeTree(node, async () => {
+        const before = await findBefore?.();
+        return before === undefined ? [] : nodeBases.known([{ id: before }]);
+      });
     const content = new ContentCopier({
       source,
       target,
@@ -328,7 +355,7 @@ class CopyRun {
   }
 }
 
-/** The newest snapshot of the same host and paths before this one that the target has; else its parent. */
+/** The newest snapshot of the same host and paths before this one that was copied; else its parent. */
 function earlierOf(
   snapshot: StoredSnapshot,
   all: readonly StoredSnapshot[],
@@ -336,17 +363,14 @@ function earlierOf(
 ): Twin<StoredSnapshot> | undefined {
   const sourceOf = ({ hostname, paths }: StoredSnapshot): string =>
     JSON.stringify([hostname, [...paths].sort()]);
-  const twinOf = (source: StoredSnapshot | undefined): Twin<StoredSnapshot> | undefined => {
-    const target = source === undefined ? undefined : copies.of(source);
-    return source === undefined || target === undefined ? undefined : { source, target };
-  };
   const wanted = sourceOf(snapshot);
   const before = all.slice(
     0,
     all.findIndex(({ id }) => id === snapshot.id),
   );
-  const newest = before.findLast(
-    (other) => sourceOf(other) === wanted && copies.of(other) !== undefined,
-  );
-  return twinOf(newest) ?? twinOf(all.find(({ id }) => id === snapshot.parent));
+  const source =
+    before.findLast((other) => sourceOf(other) === wanted && copies.wholeOf(other) !== undefined) ??
+    all.find(({ id }) => id === snapshot.parent);
+  const target = source === undefined ? undefined : copies.wholeOf(source);
+  return source === undefined || target === undefined ? undefined : { source, target };
 }

@@ -36,9 +36,10 @@ export class TreeCopier {
     const before = await entriesByName(source, twin?.source);
     const after = await entriesByName(target, twin?.target);
     const twinEntry = (name: string): Twin<EntryContent> | undefined => {
-      const contents = { source: before.get(name)?.content, target: after.get(name)?.content };
-      if (contents.source === undefined || contents.target === undefined) return undefined;
-      return { source: contents.source, target: contents.target };
+      const [one, other] = [before.get(name), after.get(name)];
+      if (one?.content === undefined || other?.content === undefined) return undefined;
+      if (one.metadata.size !== other.metadata.size) return undefined;
+      return { source: one.content, target: other.content };
     };
     const copies: DirectoryEntry[] = [];
     const files: DirectoryEntry[] = [];
@@ -63,7 +64,7 @@ export class TreeCopier {
       return { ...entry, content: await this.#options.content.copy(entry.content, pair) };
     };
     for await (const copy of mapConcurrent(files, filesAtOnce, copyFile)) copies.push(copy);
-    return (await storeDirectory(storeTree, copies)).node;
+    return (await storeDirectory(storeTree, copies, twin?.target)).node;
   }
 }
 
