@@ -62,12 +62,15 @@ class Run {
 
   async execute(): Promise<RunResult> {
     const { scheduler, time, numbers } = this.#world;
-    const rounds = numbers.pick([1, 2, 2]);
+    const isSlow = numbers.oneIn(3);
+    const rounds = isSlow ? 3 : numbers.pick([1, 2]);
     for (let round = 0; round < rounds; round++) {
-      this.#startSome(round);
-      await scheduler.run(time.nowMs + 12 * hour);
+      this.#startSome(round, isSlow);
+      // Who sleeps, or has much to send, is still at work when the next begin.
+      const nextMs = time.nowMs + numbers.pick(isSlow ? [0.6, 1.1, 2] : [0.1, 0.6, 2, 25]) * hour;
+      await scheduler.run(nextMs);
       this.#world.expectWhole();
-      time.advanceTo(time.nowMs + numbers.pick([0.1, 0.6, 2, 25]) * hour);
+      time.advanceTo(nextMs);
     }
     await scheduler.run();
     this.#world.expectWhole();
@@ -80,15 +83,18 @@ class Run {
     return { steps, done: count("done"), dead: count("dead"), refused: count("failed") };
   }
 
-  #startSome(round: number): void {
+  #startSome(round: number, isSlow: boolean): void {
     const world = this.#world;
     const { numbers } = world;
     const first = numbers.below(hosts.length);
-    const backups = round === 0 ? numbers.pick([1, 1, 2]) : numbers.below(2);
-    for (let n = 0; n < backups; n++)
-      this.#actors.push(world.backup(hosts[(first + n) % hosts.length]!, world.newDisk()));
+    const backups = round === 0 ? numbers.pick([1, 1, 2]) : numbers.below(isSlow ? 1 : 2);
+    for (let n = 0; n < backups; n++) {
+      const actor = world.backup(hosts[(first + n) % hosts.length]!, world.newDisk());
+      if (isSlow) actor.slowMs = numbers.pick([1, 4, 9]) * 60_000;
+      this.#actors.push(actor);
+    }
     const ids = world.watch.visible.filter((id) => !this.#gone.has(id));
-    if (numbers.oneIn(2) && ids.length > 1) this.#forget(ids);
+    if (numbers.oneIn(round === 0 ? 2 : 4) && ids.length > 1) this.#forget(ids);
     const grace = (): number => numbers.pick([0, 1, 1, 24]) * hour;
     if (round > 0 || !numbers.oneIn(4))
       this.#actors.push(world.prune("admin", { ...sparingly, graceMs: grace() }));

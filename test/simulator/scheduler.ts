@@ -13,6 +13,8 @@ export interface Call {
   readonly operation: "put" | "get" | "list" | "stat" | "delete";
   readonly kind: ObjectKind;
   readonly name: string;
+  /** It cannot happen before. */
+  readonly readyAtMs: number;
   /** What it does to the storage, when its time has come. */
   readonly act: () => unknown;
   readonly resolve: (answer: unknown) => void;
@@ -33,6 +35,8 @@ export class Actor {
   isDead = false;
   hasSlept = false;
   isUndisturbed = false;
+  /** Each of its calls takes so long, but for its session's: a link that is slow, a disk that is large. */
+  slowMs = 0;
   /** Calls of its that were made to fail. */
   faults = 0;
   outcome: Outcome | undefined;
@@ -121,7 +125,7 @@ export class Scheduler {
     actor.start();
   }
 
-  /** Until none is at work, or all that are sleep beyond `untilMs`. */
+  /** Until none is at work, or `untilMs`. */
   async run(untilMs = Infinity): Promise<void> {
     for (;;) {
       await quiet();
@@ -129,7 +133,7 @@ export class Scheduler {
       if (working.length === 0) return this.#landLate();
       if (!this.#passTime(working, untilMs)) return;
       await quiet();
-      const ready = this.#calls.filter(({ actor }) => actor.host.wakesAtMs === undefined);
+      const ready = this.#calls.filter((call) => this.#isReady(call));
       if (ready.length === 0) continue;
       if (this.#steps++ > stepsMost) throw new Error("the simulation does not end");
       const call = this.#pickNext(ready, this.#last);
@@ -150,29 +154,32 @@ export class Scheduler {
   ): Promise<unknown> {
     if (actor.isDead) return Promise.reject(new SimulatedCrash());
     return new Promise((resolve, reject) => {
-      this.#calls.push({ actor, operation, kind, name, act, resolve, reject });
+      const readyAtMs = this.#time.nowMs + (kind === "locks" ? 0 : actor.slowMs);
+      this.#calls.push({ actor, operation, kind, name, readyAtMs, act, resolve, reject });
     });
   }
 
-  /** @returns false when all that are at work sleep beyond `untilMs` */
+  #isReady({ actor, readyAtMs }: Call): boolean {
+    return actor.host.wakesAtMs === undefined && readyAtMs <= this.#time.nowMs;
+  }
+
+  /** @returns false when `untilMs` has come */
   #passTime(working: readonly Actor[], untilMs: number): boolean {
-    this.#time.advanceTo(this.#time.nowMs + this.#numbers.between(5, 300));
-    const hasReady = this.#calls.some(({ actor }) => actor.host.wakesAtMs === undefined);
-    const wakes = working.flatMap(({ host }) => host.wakesAtMs ?? []);
-    const nextWakeMs = Math.min(...wakes);
-    if (!hasReady) {
+    const time = this.#time;
+    time.advanceTo(time.nowMs + this.#numbers.between(5, 300));
+    if (!this.#calls.some((call) => this.#isReady(call))) {
       const isAwake = working.some(({ host }) => host.wakesAtMs === undefined);
       const nextMs = Math.min(
-        nextWakeMs,
-        isAwake ? (this.#time.nextTimerMs ?? Infinity) : Infinity,
+        ...working.flatMap(({ host }) => host.wakesAtMs ?? []),
+        ...this.#calls.flatMap(({ actor, readyAtMs }) =>
+          actor.host.wakesAtMs === undefined ? [readyAtMs] : [],
+        ),
+        isAwake ? (time.nextTimerMs ?? Infinity) : Infinity,
       );
       if (nextMs === Infinity) throw new Error(`${working[0]!.name} waits for nothing`);
-      if (!isAwake && nextMs > untilMs) {
-        this.#time.advanceTo(untilMs);
-        return false;
-      }
-      this.#time.advanceTo(nextMs);
+      time.advanceTo(Math.min(nextMs, untilMs));
     }
+    if (time.nowMs >= untilMs) return false;
     for (const actor of working) {
       if (actor.host.wakesAtMs === undefined || actor.host.wakesAtMs > this.#time.nowMs) continue;
       actor.host.wake();

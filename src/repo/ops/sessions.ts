@@ -21,6 +21,7 @@ export class Session {
   readonly #pins: readonly string[];
   #number = 0;
   #newest: string | undefined;
+  #previous: string | undefined;
   #refreshedAt = { now: 0, elapsed: 0 };
   #stopRefreshing: () => void = () => undefined;
   #refreshing: Promise<void> = Promise.resolve();
@@ -155,12 +156,15 @@ export class Session {
       ttlSeconds: sessionTtlMs / 1000,
       pins: this.#pins,
     });
-    const previous = this.#newest;
-    this.#newest = await putRecord(this.#repository, "session", body);
+    const name = await putRecord(this.#repository, "session", body);
+    const older = this.#previous;
+    this.#previous = this.#newest;
+    this.#newest = name;
     this.#number++;
     this.#refreshedAt = before;
-    // Older objects say nothing more; where we may not delete, a collector does.
-    if (previous !== undefined) await storage.delete("locks", previous).catch(() => undefined);
+    // The one before stays: who lists while one comes and another goes would see neither. Older ones
+    // say nothing more; where we may not delete, a collector does.
+    if (older !== undefined) await storage.delete("locks", older).catch(() => undefined);
   }
 }
 

@@ -1,0 +1,69 @@
+/** Can the simulator fail? Each rule of the collector is left out alone, and some seed must show it. */
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
+import { breaks, broken } from "./broken.ts";
+import { simulate } from "./scenario.ts";
+import { prepare } from "./seeds.ts";
+import { removeWorkFolder } from "./source.ts";
+import type { StartState } from "./start-states.ts";
+
+vi.mock("../../src/crypto/blake3.ts", async () => (await import("./stand-ins.ts")).blake3Module());
+vi.mock("../../src/files/index.ts", async (original) =>
+  (await import("./stand-ins.ts")).filesModule(original),
+);
+vi.mock("../../src/chunker/aligned-wasm.ts", async (original) =>
+  (await import("./stand-ins.ts")).hasherModule(original),
+);
+vi.mock("../../src/repo/ops/collector/sweep-plan.ts", async (original) =>
+  (await import("./broken.ts")).sweepPlan(original),
+);
+vi.mock("../../src/repo/ops/collector/fence.ts", async (original) =>
+  (await import("./broken.ts")).fence(original),
+);
+vi.mock("../../src/repo/ops/collector/census.ts", async (original) =>
+  (await import("./broken.ts")).census(original),
+);
+vi.mock("../../src/repo/ops/collector/view.ts", async (original) =>
+  (await import("./broken.ts")).view(original),
+);
+vi.mock("../../src/repo/ops/collector/live-set.ts", async (original) =>
+  (await import("./broken.ts")).liveSet(original),
+);
+vi.mock("../../src/repo/ops/collector/sweep.ts", async (original) =>
+  (await import("./broken.ts")).sweeping(original),
+);
+vi.mock("../../src/repo/ops/protocol.ts", async (original) =>
+  (await import("./broken.ts")).repositories(original),
+);
+vi.mock("../../src/repo/ops/commit.ts", async (original) =>
+  (await import("./broken.ts")).commits(original),
+);
+
+const seedsMost = Number(process.env["ASHLAR_BREAK_SEEDS"] ?? 3000);
+
+let states: readonly StartState[];
+beforeAll(async () => {
+  states = await prepare();
+});
+afterAll(removeWorkFolder);
+
+test.each(breaks)("%s", { timeout: 600_000 }, async (how) => {
+  broken.how = how;
+  try {
+    const found = await firstToFail();
+    console.log(`${how}: ${found ?? "not found"}`);
+    expect(found).toBeDefined();
+  } finally {
+    broken.how = undefined;
+  }
+});
+
+async function firstToFail(): Promise<string | undefined> {
+  for (let seed = 1; seed <= seedsMost; seed++) {
+    try {
+      await simulate(seed, states);
+    } catch (error) {
+      return `seed ${seed}: ${String(error)}`;
+    }
+  }
+  return undefined;
+}

@@ -1,0 +1,146 @@
+/** Collectors that leave out a rule each, one at a time: what `vi.mock` puts in the place of the rule. */
+type Module = Readonly<Record<string, unknown>>;
+type Original = () => Promise<Module>;
+type Any = (...args: unknown[]) => unknown;
+
+export const breaks = [
+  "a sweep heeds no session",
+  "all packs may be marked while a session lives (R5)",
+  "sessions that seem dead are not fenced (R6)",
+  "a census names no session",
+  "without a grace nobody looks for newcomers",
+  "bases of deltas are not kept (R1)",
+  "what is needed of a marked pack is not copied (R3)",
+  "writers take up what a mark names (R3)",
+  "a writer whose lease lapsed commits all the same, without looking at fences (R6)",
+] as const;
+export type Break = (typeof breaks)[number];
+
+export const broken: { how: Break | undefined } = { how: undefined };
+
+/** `replacement` while this rule is broken, the original else. */
+function unless(how: Break, original: unknown, replacement: Any): Any {
+  return (...args) => (broken.how === how ? replacement : (original as Any))(...args);
+}
+
+export async function sweepPlan(original: Original): Promise<Module> {
+  const module = await original();
+  const planSweeps = module["planSweeps"] as Any;
+  return {
+    ...module,
+    planSweeps: unless("a sweep heeds no session", planSweeps, (marks, censuses, _, clock) =>
+      planSweeps(marks, censuses, [], clock),
+    ),
+    markablePacks: unless(
+      "all packs may be marked while a session lives (R5)",
+      module["markablePacks"],
+      (listing) => listing,
+    ),
+  };
+}
+
+export async function fence(original: Original): Promise<Module> {
+  const { fenceGone } = await original();
+  return {
+    fenceGone: unless(
+      "sessions that seem dead are not fenced (R6)",
+      fenceGone,
+      (_repository, protocol) => Promise.resolve(protocol),
+    ),
+  };
+}
+
+export async function census(original: Original): Promise<Module> {
+  const module = await original();
+  const putCensus = module["putCensus"] as Any;
+  return {
+    ...module,
+    putCensus: unless("a census names no session", putCensus, (repository, protocol, seen) =>
+      putCensus(repository, protocol, { ...(seen as object), sessions: [] }),
+    ),
+  };
+}
+
+export async function view(original: Original): Promise<Module> {
+  const module = await original();
+  return {
+    ...module,
+    sessionsOfOthers: unless(
+      "without a grace nobody looks for newcomers",
+      module["sessionsOfOthers"],
+      () => Promise.resolve([]),
+    ),
+  };
+}
+
+export async function liveSet(original: Original): Promise<Module> {
+  const module = await original();
+  const LiveSet = module["LiveSet"] as new (...args: unknown[]) => object;
+  return {
+    ...module,
+    LiveSet: class extends LiveSet {
+      constructor(index: object, ...rest: unknown[]) {
+        super(withoutBases(index), ...rest);
+      }
+    },
+  };
+}
+
+function withoutBases(index: object): object {
+  return new Proxy(index, {
+    get: (target, name) => {
+      const value: unknown = Reflect.get(target, name, target);
+      if (name === "lookupPrefix")
+        return unless("bases of deltas are not kept (R1)", (value as Any).bind(target), () => []);
+      return typeof value === "function" ? (value as Any).bind(target) : value;
+    },
+  });
+}
+
+export async function sweeping(original: Original): Promise<Module> {
+  const module = await original();
+  const sweep = module["sweep"] as Any;
+  return {
+    ...module,
+    sweep: unless(
+      "what is needed of a marked pack is not copied (R3)",
+      sweep,
+      (context, marks, live, isOvertaken) =>
+        sweep(context, marks, { ...(live as object), endangered: [] }, isOvertaken),
+    ),
+  };
+}
+
+export async function repositories(original: Original): Promise<Module> {
+  const module = await original();
+  const hiddenPacks = module["hiddenPacks"] as (protocol: unknown) => Set<string>;
+  return {
+    ...module,
+    // Prune asks with all records, a writer with the marks alone.
+    hiddenPacks: (protocol: { readonly censuses: readonly unknown[] }) =>
+      broken.how === "writers take up what a mark names (R3)" && protocol.censuses.length === 0
+        ? new Set()
+        : hiddenPacks(protocol),
+  };
+}
+
+export async function commits(original: Original): Promise<Module> {
+  const module = await original();
+  const commitSnapshot = module["commitSnapshot"] as Any;
+  return {
+    ...module,
+    commitSnapshot: unless(
+      "a writer whose lease lapsed commits all the same, without looking at fences (R6)",
+      commitSnapshot,
+      async (repository, _session, snapshot, storage) => {
+        const { putRecord } = await import("../../src/repo/ops/sealed-records.ts");
+        const { encodeSnapshot } = await import("../../src/repo/format/index.ts");
+        const { storage: own } = repository as { storage: unknown };
+        const context = Object.create(repository as object, {
+          storage: { value: storage ?? own },
+        }) as Parameters<typeof putRecord>[0];
+        return putRecord(context, "snapshot", encodeSnapshot(snapshot as never));
+      },
+    ),
+  };
+}
