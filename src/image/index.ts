@@ -11,6 +11,7 @@ export type { DiskRange, DiskSource, SegmentInput } from "./disk-source.ts";
 export { ImageSource, openImageSource } from "./image-source.ts";
 export type { ImageIdentity } from "./image-source.ts";
 export type { ImageSegment } from "./segments.ts";
+export { NbdSource } from "./nbd-source.ts";
 export { ImageTarget } from "./image-target.ts";
 export { openImageTarget } from "./open-target.ts";
 export type { ImageTargetOptions } from "./open-target.ts";

@@ -91,11 +91,16 @@ export class NbdConnection implements Disposable {
     return this.#export!;
   }
 
-  /** @param into  filled whole; offset and length are multiples of the export's blocks */
-  read(offset: number, into: Uint8Array): Promise<void> {
-    return this.#request(nbdCommand.read, offset, into.length, (settle) => {
-      return new PendingRead(offset, into, settle);
+  /**
+   * @param into  filled whole; offset and length are multiples of the export's blocks
+   * @returns how many bytes came over the line for it: a server may say that a part is zeros
+   */
+  async read(offset: number, into: Uint8Array): Promise<number> {
+    let pending: PendingRead | undefined;
+    await this.#request(nbdCommand.read, offset, into.length, (settle) => {
+      return (pending = new PendingRead(offset, into, settle));
     });
+    return pending!.contentBytes;
   }
 
   /** @returns by context, what the server says of the first part of the range; it may say less or more */
@@ -195,6 +200,7 @@ export class NbdConnection implements Disposable {
     if (this.export.isStructured || !(pending instanceof PendingRead))
       throw new NbdProtocolError("a simple answer came where a structured one belongs");
     await bytes.readInto(pending.part(pending.offset, pending.into.length));
+    pending.contentBytes = pending.into.length;
   }
 
   async #chunk(
@@ -213,6 +219,7 @@ export class NbdConnection implements Disposable {
         throw new NbdProtocolError("bytes came that were not asked for");
       // Straight to where it belongs: into the memory of the lane that will cut it.
       await bytes.readInto(pending.part(Number(offset), contentBytes));
+      if (pending instanceof PendingRead) pending.contentBytes += contentBytes;
       return;
     }
     if (header.length > chunkBytesMax)

@@ -12,6 +12,8 @@ export class PendingRead {
   readonly offset: number;
   readonly into: Uint8Array;
   readonly settle: (error?: Error) => void;
+  /** Of them, those that came as bytes: zeros may be told of instead. */
+  contentBytes = 0;
   /** Ends of the parts that came, by their starts. */
   readonly #parts = new Map<number, number>();
   #error: NbdReadError | undefined;

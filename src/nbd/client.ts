@@ -29,8 +29,6 @@ export class NbdClient implements Disposable {
   readonly export: NbdExport;
   readonly #connections: NbdConnection[];
   #next = 0;
-  /** Content that came from the server, for what a run has read. */
-  #bytesRead = 0;
 
   private constructor(connections: NbdConnection[]) {
     this.#connections = connections;
@@ -60,36 +58,39 @@ export class NbdClient implements Disposable {
     return this.export.size;
   }
 
-  get bytesRead(): number {
-    return this.#bytesRead;
-  }
-
   hasContext(name: string): boolean {
     return [...this.export.contexts.values()].includes(name);
   }
 
-  /** Fills all of `into` from `offset` on, within the export. */
-  async read(offset: number, into: Uint8Array): Promise<void> {
+  /**
+   * Fills all of `into` from `offset` on, within the export.
+   *
+   * @returns how many bytes came over the line for it
+   */
+  async read(offset: number, into: Uint8Array): Promise<number> {
     const { blockBytesMin, requestBytesMax } = this.export;
     const end = Math.min(alignUp(offset + into.length, blockBytesMin), this.size);
     const start = offset - (offset % blockBytesMin);
     if (start !== offset || end !== offset + into.length) {
       const whole = new Uint8Array(end - start);
-      await this.read(start, whole);
+      const came = await this.read(start, whole);
       into.set(whole.subarray(offset - start, offset - start + into.length));
-      return;
+      return came;
     }
     const step = Math.min(requestBytes, requestBytesMax - (requestBytesMax % blockBytesMin));
-    const parts: Promise<void>[] = [];
+    const parts: Promise<number>[] = [];
     for (let at = 0; at < into.length; at += step) {
       const part = into.subarray(at, Math.min(at + step, into.length));
       const connection = this.#connections[this.#next++ % this.#connections.length]!;
       parts.push(connection.read(offset + at, part));
     }
     // All of them end before the memory is anyone's again.
-    for (const result of await Promise.allSettled(parts))
+    let came = 0;
+    for (const result of await Promise.allSettled(parts)) {
       if (result.status === "rejected") throw result.reason;
-    this.#bytesRead += into.length;
+      came += result.value;
+    }
+    return came;
   }
 
   /** The whole export in order; without any context, one extent of which nothing is known. */

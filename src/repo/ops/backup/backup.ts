@@ -11,12 +11,12 @@ import type { TrafficCounts } from "../../../storage/index.ts";
 import type { BlobIndex } from "../../blob-index/index.ts";
 import { IndexWriter } from "../../blob-index/index.ts";
 import { BlobWriter, type CompressionLevel, DeltaBases, Hooks } from "../../blobs/index.ts";
-import type { DirectoryContent, Snapshot } from "../../format/index.ts";
+import type { DirectoryContent, DirectoryEntry, Snapshot } from "../../format/index.ts";
 import { commitSnapshot } from "../commit.ts";
 import type { Repository } from "../repository.ts";
 import { Session } from "../sessions.ts";
 import { readableSnapshots, resolveSnapshot, type StoredSnapshot } from "../snapshots.ts";
-import type { NodeSource } from "../tree-reader.ts";
+import { filePieces, type NodeSource } from "../tree-reader.ts";
 import { BaseFinder } from "./base-finder.ts";
 import { LocalNodes } from "./local-nodes.ts";
 import { MeteredStorage } from "./metered-storage.ts";
@@ -26,7 +26,7 @@ import { ParentDirectory } from "./parent.ts";
 import { backUpStream } from "./stream-backup.ts";
 import { StoredContent } from "./stored-content.ts";
 import { Tally } from "./tally.ts";
-import { backUpTree } from "./tree-backup.ts";
+import { backUpTree, type TreeBackupContext } from "./tree-backup.ts";
 import type { StoreTree } from "../tree-writer.ts";
 import { WriterChain } from "./writer-chain.ts";
 
@@ -48,9 +48,11 @@ export async function backup(
   try {
     const summary = await run.execute(session);
     await session?.endCommitted();
+    await options.disks?.close();
     return summary;
   } catch (error) {
     options.stream?.cancel?.();
+    await options.disks?.close(error);
     await session?.abort();
     throw error;
   }
@@ -136,6 +138,7 @@ class BackupRun {
       const id = await commitSnapshot(this.#repository, session, snapshot, metered);
       await chain.remember(id, link.sequence);
       await stored.remember(id);
+      await this.#options.disks?.committed(id);
       await nodes?.commit(
         { snapshot: id, tree: toHex(root.node), hostname: this.#hostname, paths: this.#paths },
         root.node,
@@ -180,24 +183,32 @@ class BackupRun {
         { writer, storeTree, tally: this.#tally, environment, signal: this.#hooks.signal },
         stream,
       );
-    const { root, missing } = await backUpTree(
-      {
-        writer,
-        storeTree,
-        settings,
-        lanes: environment.lanes,
-        parent: parent === undefined ? undefined : this.#parentDirectory(parent),
-        bases,
-        parentImage:
-          parent === undefined
-            ? undefined
-            : (entry) => new ParentImage(parent.source, entry, settings),
-        isStored: (entry) => stored.holds(entry),
-        tally: this.#tally,
-        signal: this.#hooks.signal,
-      },
-      this.#options,
-    );
+    const context: TreeBackupContext = {
+      writer,
+      storeTree,
+      settings,
+      lanes: environment.lanes,
+      parent: parent === undefined ? undefined : this.#parentDirectory(parent),
+      bases,
+      parentImage:
+        parent === undefined
+          ? undefined
+          : (entry) => new ParentImage(parent.source, entry, settings),
+      isStored: (entry) => stored.holds(entry),
+      tally: this.#tally,
+      signal: this.#hooks.signal,
+    };
+    if (this.#options.disks !== undefined) {
+      const { backUpDisks } = await import("./disk-backup.ts");
+      const more = {
+        nowNs: BigInt(Math.trunc(environment.clock.now())) * 1_000_000n,
+        audit: this.#options.audit ?? 0,
+        random: (bytes: number) => environment.random.bytes(bytes),
+        pieces: (entry: DirectoryEntry) => filePieces(parent!.source, entry, settings),
+      };
+      return backUpDisks({ ...context, ...more }, this.#options.disks);
+    }
+    const { root, missing } = await backUpTree(context, this.#options);
     if (missing >= this.#options.paths.length) {
       throw new FailedError("Cannot back up: none of the paths exists", {
         hint: "Check the paths; nothing was stored",
@@ -408,15 +419,16 @@ class BackupRun {
   }
 }
 
-function snapshotPaths({ stream, paths, cwd }: BackupOptions): string[] {
+function snapshotPaths({ stream, disks, paths, cwd }: BackupOptions): readonly string[] {
+  if (disks !== undefined) return disks.paths;
   return stream === undefined
     ? paths.map((path) => resolve(cwd, path))
     : [resolve("/", stream.filename)];
 }
 
 /** Known beforehand where files are named, as images mostly are. */
-function expectedBytes({ stream, paths, cwd }: BackupOptions): number | undefined {
-  if (stream !== undefined) return undefined;
+function expectedBytes({ stream, disks, paths, cwd }: BackupOptions): number | undefined {
+  if (stream !== undefined || disks !== undefined) return undefined;
   let total = 0;
   for (const path of paths) {
     const stat = lstatSync(nameToBytes(resolve(cwd, path)), { throwIfNoEntry: false });

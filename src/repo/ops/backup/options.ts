@@ -1,6 +1,7 @@
 /** What a backup is asked for, and what it answers. */
 import type { TrafficCounts } from "../../../storage/index.ts";
 import type { CompressionLevel } from "../../blobs/index.ts";
+import type { DiskSet } from "./disk-set.ts";
 import type { SourceShare } from "./shared-source.ts";
 
 /** Bytes that come from elsewhere, kept in the snapshot as one file. */
@@ -19,6 +20,10 @@ export interface BackupOptions {
   /** Absolute; what relative paths start from. */
   readonly cwd: string;
   readonly stream?: StreamInput | undefined;
+  /** Disks of elsewhere, instead of paths. */
+  readonly disks?: DiskSet | undefined;
+  /** Of what a machine calls unchanged, the share to be read and compared all the same; 0 to 1. */
+  readonly audit?: number | undefined;
   readonly tags?: readonly string[] | undefined;
   readonly hostname?: string | undefined;
   /** Milliseconds since the epoch, instead of now. */
