@@ -9,8 +9,9 @@ export type Permission = "yes" | "own" | "no";
 
 /**
  * An `append` user puts what a backup puts, and reads what deduplication needs: which objects there are,
- * and what is sealed for every host (index, sessions). Packs are read only where his record says so. He
- * takes away his own sessions alone. Keys and config are for those who may give access to others.
+ * and what is sealed for every host (index, sessions). Packs and snapshots, which a backup does not open,
+ * are read only where his record says so. He takes away his own sessions alone. Keys and config are for
+ * those who may give access to others.
  */
 export function permissionOf(
   user: Pick<User, "role" | "readData">,
@@ -23,7 +24,7 @@ export function permissionOf(
     case "stat":
       return "yes";
     case "read":
-      return kind === "data" && user.readData !== true ? "no" : "yes";
+      return (kind === "data" || kind === "snapshots") && user.readData !== true ? "no" : "yes";
     case "put":
       return kind === "config" || kind === "keys" ? "no" : "yes";
     case "delete":

@@ -13,6 +13,7 @@ import {
   mkdir,
   open,
   opendir,
+  readdir,
   readFile,
   realpath,
   unlink,
@@ -30,6 +31,7 @@ import { Refusal } from "./refusal.ts";
 import { Usage } from "./usage.ts";
 
 const objectName = /^[0-9a-f]{64}$/;
+const shardName = /^[0-9a-f]{2}$/;
 const shards = Array.from({ length: 256 }, (_, n) => n.toString(16).padStart(2, "0"));
 /** `prune` on the same file system removes what is so named and a day old. */
 const temporaryPrefix = "tmp-gateway-";
@@ -112,19 +114,7 @@ export class ServedRepository {
   async list(kind: ObjectKind): Promise<AsyncGenerator<ObjectInfo> | undefined> {
     const folder = await this.#realFolder(join(this.#root, kind));
     if (folder === undefined) return undefined;
-    return this.#entries(kind === "data" ? shards.map((shard) => join(folder, shard)) : [folder]);
-  }
-
-  async *#entries(folders: readonly string[]): AsyncGenerator<ObjectInfo> {
-    for (const path of folders) {
-      const folder = await this.#realFolder(path);
-      if (folder === undefined) continue;
-      const stats = mapConcurrent(namesIn(folder), 16, async (name) => {
-        const info = await lstat(join(folder, name)).catch(absent);
-        return info?.isFile() === true ? { name, size: info.size } : undefined;
-      });
-      for await (const info of stats) if (info !== undefined) yield info;
-    }
+    return kind === "data" ? objectsInShards(folder) : objectsIn(folder, await readdir(folder));
   }
 
   /**
@@ -264,9 +254,25 @@ async function noteOwner(path: string, owner: string): Promise<void> {
   }
 }
 
-async function* namesIn(folder: string): AsyncGenerator<string> {
-  for await (const { name } of await opendir(folder, { bufferSize: 256 }))
-    if (objectName.test(name)) yield name;
+async function* objectsInShards(folder: string): AsyncGenerator<ObjectInfo> {
+  const shardFolders = (await readdir(folder, { withFileTypes: true }))
+    .filter((entry) => entry.isDirectory() && shardName.test(entry.name))
+    .map(({ name }) => join(folder, name));
+  const contents = mapConcurrent(shardFolders, 8, async (path) => ({
+    path,
+    names: (await readdir(path).catch(absent)) ?? [],
+  }));
+  for await (const { path, names } of contents) yield* objectsIn(path, names);
+}
+
+/** Files only: a symlink is no object. */
+async function* objectsIn(folder: string, names: readonly string[]): AsyncGenerator<ObjectInfo> {
+  const wanted = names.filter((name) => objectName.test(name));
+  const stats = mapConcurrent(wanted, 16, async (name) => {
+    const info = await lstat(join(folder, name)).catch(absent);
+    return info?.isFile() === true ? { name, size: info.size } : undefined;
+  });
+  for await (const info of stats) if (info !== undefined) yield info;
 }
 
 function codeOf(error: unknown): string | undefined {

@@ -85,10 +85,11 @@ export class HttpCalls {
 
   /** Of an answer that is read at the pace of who uses it: that pace is no stall. */
   async *chunksOf(answer: HttpAnswer): AsyncGenerator<Uint8Array> {
+    const { socket } = answer; // It is taken from an answer that has ended.
     for await (const chunk of answer as AsyncIterable<Uint8Array>) {
-      answer.socket.setTimeout(0);
+      if (!answer.complete) socket.setTimeout(0);
       yield chunk;
-      answer.socket.setTimeout(this.server.idleTimeoutMs);
+      if (!answer.complete) socket.setTimeout(this.server.idleTimeoutMs);
     }
   }
 
