@@ -8,6 +8,7 @@ export { classifyImage } from "./classify-image.ts";
 export type { ImageClass } from "./classify-image.ts";
 export { sharedBytes } from "./disk-source.ts";
 export type { DiskRange, DiskSource, SegmentInput } from "./disk-source.ts";
+export { Qcow2Source } from "./qcow2/qcow2-source.ts";
 export { ImageSource, openImageSource } from "./image-source.ts";
 export type { ImageIdentity } from "./image-source.ts";
 export type { ImageSegment } from "./segments.ts";

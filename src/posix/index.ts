@@ -29,7 +29,7 @@ export {
 export type { BytePath } from "./c-string.ts";
 export { makeDevice, splitDevice } from "./device-numbers.ts";
 export type { DeviceNumber } from "./device-numbers.ts";
-export { lockFile } from "./file-lock.ts";
+export { isLockedForWriting, lockFile } from "./file-lock.ts";
 export { posixCalls } from "./libc.ts";
 export type { PosixCalls } from "./libc.ts";
 export { groupId, groupName, userId, userName } from "./owners.ts";
