@@ -3,6 +3,13 @@ import type { BackupSummary } from "../repo/index.ts";
 import type { Output } from "./output.ts";
 import { formatBytes, formatSeconds, plural } from "./text.ts";
 
+const deltaWords: Readonly<Record<BackupSummary["deltaBases"], string>> = {
+  repository: "against the repository's own chunks",
+  "base cache": "against the base cache",
+  none: "none: the repository is not near or not to be read, and there is no --base-cache",
+  off: "none: switched off",
+};
+
 export function backupDocument(summary: BackupSummary): object {
   return {
     snapshot_id: summary.snapshotId,
@@ -19,6 +26,7 @@ export function backupDocument(summary: BackupSummary): object {
     requests: summary.traffic?.requests,
     chunks_new: summary.chunksNew,
     chunks_delta: summary.chunksDelta,
+    delta_bases: summary.deltaBases,
     duration_s: summary.durationSeconds,
     warnings: summary.warnings.length,
   };
@@ -36,6 +44,7 @@ export function printBackup(output: Output, summary: BackupSummary): void {
       `new ${formatBytes(summary.bytesNew)} in ${plural(summary.chunksNew, "chunk")} (${plural(summary.chunksDelta, "delta")}), ` +
       `stored ${formatBytes(summary.bytesStored)} in ${formatSeconds(summary.durationSeconds)}`,
   );
+  if (summary.deltaBases !== "repository") output.line(`deltas: ${deltaWords[summary.deltaBases]}`);
   if (traffic !== undefined) {
     output.line(
       `sent ${formatBytes(traffic.bytesSent)}, received ${formatBytes(traffic.bytesReceived)} in ${plural(traffic.requests, "request")}`,

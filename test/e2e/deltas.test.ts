@@ -1,6 +1,6 @@
 /** What a night costs: deltas against the parent and against the likest known chunk, by the built program. */
 import { createHash, randomFillSync } from "node:crypto";
-import { open, readdir, readFile, stat, truncate, writeFile } from "node:fs/promises";
+import { open, readdir, readFile, rm, stat, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { beforeEach, afterEach, describe, expect, it } from "vitest";
 import { Workplace } from "../support/program.ts";
@@ -13,6 +13,7 @@ interface Summary {
   readonly bytes_stored: number;
   readonly chunks_new: number;
   readonly chunks_delta: number;
+  readonly delta_bases: string;
 }
 
 describe("a night's cost", () => {
@@ -129,5 +130,75 @@ describe("a night's cost", () => {
       asHost,
     );
     expect((JSON.parse(stdout.trimEnd().split("\n").at(-1)!) as Summary).chunks_delta).toBe(0);
+  });
+
+  describe("with a backup key and a base cache", () => {
+    const cached = (...parts: string[]): string => place.path("bases", ...parts);
+    let env: Record<string, string>;
+
+    beforeEach(async () => {
+      env = {
+        ASHLAR_KEY_FILE: place.path("host.key"),
+        ASHLAR_CACHE_DIR: place.path("host-cache"),
+        ASHLAR_BASE_CACHE: cached(),
+      };
+      const args = ["--role", "backup", "--new-key-file", place.path("host.key")];
+      await place.expect(0, ["key", "add", ...args]);
+      await writeFile(disk(), noise("first", 3 * mib));
+    });
+
+    const night = (...more: string[]): Promise<Summary> =>
+      place.json<Summary>(["backup", disk(), "--image", "*.raw", ...more], { env });
+    const cachedPacks = async (): Promise<string[]> => {
+      const [repository] = await readdir(cached());
+      return (await readdir(cached(repository!))).map((name) => cached(repository!, name));
+    };
+
+    it("stores a night against what this host stored before, and the copies cannot be read without its key", async () => {
+      await night();
+      for (let change = 1; change <= 3; change++) {
+        await overwrite(disk(), change * 700 * 1024, noise(`change ${change}`, 4096));
+        const summary = await night();
+        expect(summary.delta_bases).toBe("base cache");
+        expect(summary.chunks_delta).toBe(1);
+        expect(summary.bytes_stored).toBeLessThan(32 * 1024);
+        const content = await readFile(disk());
+        expect((await restored(summary.snapshot_id, disk())).equals(content)).toBe(true);
+      }
+      for (const pack of await cachedPacks()) {
+        expect((await stat(pack)).mode & 0o777).toBe(0o600);
+        expect((await readFile(pack)).includes(noise("first", 3 * mib).subarray(0, 64))).toBe(
+          false,
+        );
+      }
+      await place.expect(0, ["check", "--read-data"]);
+    });
+
+    it("goes on without what is damaged or gone, and keeps below its size", async () => {
+      await night();
+      for (const pack of await cachedPacks()) {
+        const bytes = await readFile(pack);
+        bytes.fill(0xff, 300, bytes.length);
+        await writeFile(pack, bytes);
+      }
+      await overwrite(disk(), 5000, noise("a", 4096));
+      const damaged = await night();
+      expect(damaged.chunks_delta).toBe(0);
+      await rm(cached(), { recursive: true });
+      await overwrite(disk(), 5000, noise("b", 4096));
+      expect((await night("--base-cache-size", "1M")).chunks_delta).toBe(0);
+      let bytes = 0;
+      for (const pack of await cachedPacks()) bytes += (await stat(pack)).size;
+      expect(bytes).toBeLessThanOrEqual(mib);
+      await overwrite(disk(), 5000, noise("c", 4096));
+      expect((await night()).chunks_delta).toBe(1);
+      await place.expect(0, ["check", "--read-data"]);
+    });
+
+    it("warns when it cannot be written, and backs up all the same", async () => {
+      await writeFile(cached(), "a file in the folder's place");
+      const { stderr } = await place.expect(0, ["backup", disk(), "--image", "*.raw"], { env });
+      expect(stderr).toContain("base cache");
+    });
   });
 });

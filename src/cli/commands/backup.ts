@@ -1,6 +1,8 @@
+import { resolve } from "node:path";
 import type { BackupOptions, BackupProgress, StreamInput } from "../../repo/index.ts";
 import { UsageError } from "../../errors.ts";
 import { printableName } from "../../names.ts";
+import { parseBytes } from "../../sizes.ts";
 import { backupIntoSeveral } from "../backup-into-several.ts";
 import { backupDocument, printBackup } from "../backup-report.ts";
 import { commandOutput } from "../command-output.ts";
@@ -96,7 +98,19 @@ export const command: Command = {
       choices: deltaChoices,
       default: "auto",
       describe:
-        "store changed chunks against what stood there before; auto: where the repository is near",
+        "store changed chunks against what stood there before; auto: where the repository is near, or with a base cache",
+    },
+    "base-cache": {
+      type: "string",
+      requiresArg: true,
+      describe:
+        "folder for copies of what this host stores, so that deltas can be made when the repository is far away or not to be read (or ASHLAR_BASE_CACHE)",
+    },
+    "base-cache-size": {
+      type: "string",
+      requiresArg: true,
+      default: "20G",
+      describe: "what the base cache may grow to; the first backup's size is what it needs",
     },
     compression: {
       type: "string",
@@ -174,7 +188,17 @@ function backupOptions({ host }: CommandContext, args: CommandArguments): Backup
     force: args.flag("force"),
     dryRun: args.flag("dry-run"),
     delta: deltaChoices.find((choice) => choice === args.text("delta")),
+    baseCache: baseCache(host, args),
     compression: compressionLevel(args.text("compression") ?? "auto"),
+  };
+}
+
+function baseCache(host: Host, args: CommandArguments): BackupOptions["baseCache"] {
+  const folder = args.text("base-cache") ?? host.env["ASHLAR_BASE_CACHE"];
+  if (folder === undefined || folder === "") return undefined;
+  return {
+    folder: resolve(host.cwd, folder),
+    bytesMost: parseBytes(args.text("base-cache-size") ?? "20G"),
   };
 }
 

@@ -21,6 +21,7 @@ import type { BlobIndex, IndexWriter } from "../blob-index/index.ts";
 import {
   blockBytes,
   holeRun,
+  packHeaderBytes,
   blobPlainBytesMax,
   deltaBaseCountMax,
   idBytes,
@@ -57,6 +58,9 @@ export interface BlobWriterOptions {
   readonly signal?: AbortSignal | undefined;
   /** Sample the blocks of images, for `NewChunk.hooks`. */
   readonly hooks?: boolean;
+  /** Gets each data pack when it is durable, with its secret; must not keep the bytes. */
+  readonly keepPack?:
+    ((name: Uint8Array, bytes: Uint8Array, secret: Uint8Array) => void) | undefined;
   /** What a lane's thread runs, where it is not the one beside this file. */
   readonly entry?: ThreadEntry;
 }
@@ -103,6 +107,10 @@ export interface StoredSegment {
   readonly fault: ReadFault | undefined;
 }
 
+function headerEnd(header: Uint8Array): string {
+  return toHex(header.subarray(-32));
+}
+
 /** Segments a lane holds: one being stored, one waiting, one being read. */
 const slotsPerLane = 3;
 /** Packs filled in this thread may be on their way while the next is filled. */
@@ -121,6 +129,8 @@ export class BlobWriter {
   readonly #memory: PackMemory;
   readonly #slotBytes: number;
   readonly #puts = new Set<Promise<void>>();
+  /** Of packs that are being filled, by the end of their header; for `keepPack`. */
+  readonly #secrets = new Map<string, Uint8Array>();
   #inlinePuts = 0;
   #indexing: Promise<void> = Promise.resolve();
   #failure: Error | undefined;
@@ -418,7 +428,16 @@ export class BlobWriter {
     indexWriter.add(pack);
     this.#stats.packs++;
     this.#stats.bytesStored += pack.size;
+    this.#keep(pack, bytes);
     if (indexWriter.due(clock())) await this.#writeIndex();
+  }
+
+  #keep(pack: IndexedPack, bytes: Uint8Array): void {
+    const key = headerEnd(bytes.subarray(0, packHeaderBytes));
+    const secret = this.#secrets.get(key);
+    if (secret === undefined) return;
+    this.#secrets.delete(key);
+    this.#options.keepPack?.(pack.name, bytes, secret);
   }
 
   /** One at a time: each takes all packs that are durable when it begins. */
@@ -437,7 +456,10 @@ export class BlobWriter {
   #newSeal(cls: BlobClass): PackSeal {
     const { keys, repoId, random } = this.#options;
     const publicKey = cls === "data" ? keys.dataBoxPublic : keys.treeBoxPublic;
-    return newPackSeal(publicKey, keys.generation, repoId, cls, random);
+    const seal = newPackSeal(publicKey, keys.generation, repoId, cls, random);
+    if (cls === "data" && this.#options.keepPack !== undefined)
+      this.#secrets.set(headerEnd(seal.header), seal.secret);
+    return seal;
   }
 
   #fail(error: unknown): void {

@@ -14,8 +14,8 @@ export interface DeltaBasesOptions {
   readonly index: Pick<BlobIndex, "lookup" | "lookupPrefix">;
   /** Data unless said otherwise. */
   readonly cls?: BlobClass;
-  /** Reads a blob's plain bytes and checks its id. */
-  readonly read: (id: Uint8Array) => Promise<Uint8Array>;
+  /** Reads a blob's plain bytes and checks its id; undefined when they are not at hand. */
+  readonly read: (id: Uint8Array) => Promise<Uint8Array | undefined>;
   /** 1: bases are never deltas themselves. */
   readonly depthMost: number;
 }

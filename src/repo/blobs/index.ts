@@ -16,6 +16,7 @@ export {
   type WriterStats,
 } from "./blob-writer.ts";
 export type { KnownBase } from "./choose-form.ts";
+export { BaseCache } from "./base-cache.ts";
 export { Hooks, type Likeness } from "./hooks.ts";
 export { getHooks, type HookObjectContext, putHooks } from "./hook-objects.ts";
 export { DeltaBases } from "./delta-bases.ts";

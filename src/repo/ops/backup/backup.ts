@@ -10,7 +10,14 @@ import { nameToBytes } from "../../../names.ts";
 import type { TrafficCounts } from "../../../storage/index.ts";
 import type { BlobIndex } from "../../blob-index/index.ts";
 import { IndexWriter } from "../../blob-index/index.ts";
-import { BlobWriter, type CompressionLevel, DeltaBases, Hooks } from "../../blobs/index.ts";
+import {
+  type BaseCache,
+  BlobWriter,
+  type BlobWriterOptions,
+  type CompressionLevel,
+  DeltaBases,
+  Hooks,
+} from "../../blobs/index.ts";
 import type { DirectoryContent, DirectoryEntry, Snapshot } from "../../format/index.ts";
 import { commitSnapshot } from "../commit.ts";
 import type { Repository } from "../repository.ts";
@@ -18,9 +25,10 @@ import { Session } from "../sessions.ts";
 import { readableSnapshots, resolveSnapshot, type StoredSnapshot } from "../snapshots.ts";
 import { filePieces, type NodeSource } from "../tree-reader.ts";
 import { BaseFinder } from "./base-finder.ts";
+import { deltaSource, openBaseCache } from "./delta-source.ts";
 import { LocalNodes } from "./local-nodes.ts";
 import { MeteredStorage } from "./metered-storage.ts";
-import type { BackupHooks, BackupOptions, BackupSummary } from "./options.ts";
+import type { BackupHooks, BackupOptions, BackupSummary, DeltaSource } from "./options.ts";
 import { ParentImage } from "./parent-image.ts";
 import { ParentDirectory } from "./parent.ts";
 import { backUpStream } from "./stream-backup.ts";
@@ -81,6 +89,7 @@ class BackupRun {
   readonly #options: BackupOptions;
   readonly #hooks: BackupHooks;
   readonly #tally: Tally;
+  readonly #deltaSource: DeltaSource;
   readonly #startedMs: number;
   readonly #hostname: string;
   readonly #paths: readonly string[];
@@ -91,6 +100,7 @@ class BackupRun {
     this.#options = options;
     this.#hooks = hooks;
     this.#tally = new Tally(hooks, expectedBytes(options), environment.traffic);
+    this.#deltaSource = deltaSource(repository, options);
     this.#startedMs = environment.clock.elapsed();
     this.#hostname = options.hostname ?? environment.hostname;
     this.#paths = snapshotPaths(options);
@@ -112,7 +122,9 @@ class BackupRun {
       beforePut: () => session?.assertAlive(),
     });
     const indexWriter = this.#indexWriter(metered, session, index);
-    const writer = await this.#blobWriter(metered, indexWriter, index);
+    const cache = this.#openBaseCache(index);
+    const keepPack = session === undefined ? undefined : cache?.add.bind(cache);
+    const writer = await this.#blobWriter(metered, indexWriter, index, keepPack);
     const hooks = this.#openHooks(metered, index);
     try {
       const stored = new StoredContent(this.#repository, index, parent);
@@ -122,10 +134,11 @@ class BackupRun {
         nodes,
         stored,
         index,
-        await this.#baseFinder(hooks, index),
+        await this.#baseFinder(hooks, cache, index),
       );
       await writer.flush();
       await hooks?.write();
+      cache?.trim();
       // A night without anything new leaves the index as it is: merging would be most of what it costs.
       if (session !== undefined && indexWriter.written.length > 0)
         await indexWriter.mergeOwn(index);
@@ -217,16 +230,13 @@ class BackupRun {
     return root;
   }
 
-  /** Deltas need the bytes of their bases: from the repository, if this key can read it and it is near. */
   get #makesDeltas(): boolean {
-    const { role, storage } = this.#repository;
-    const { delta = "auto" } = this.#options;
-    return role === "full" && (delta === "always" || (delta === "auto" && storage.traits.local));
+    return this.#deltaSource === "repository" || this.#deltaSource === "base cache";
   }
 
   #openHooks(storage: MeteredStorage, index: BlobIndex): Hooks | undefined {
     const { id: repoId, environment } = this.#repository;
-    if (!this.#makesDeltas) return undefined;
+    if (this.#deltaSource !== "repository") return undefined;
     return new Hooks({
       storage,
       keys: this.#repository.fullKeys,
@@ -237,12 +247,26 @@ class BackupRun {
     });
   }
 
-  async #baseFinder(hooks: Hooks | undefined, index: BlobIndex): Promise<BaseFinder | undefined> {
-    if (hooks === undefined) return undefined;
-    const reader = await this.#repository.reader();
+  async #baseFinder(
+    hooks: Hooks | undefined,
+    cache: BaseCache | undefined,
+    index: BlobIndex,
+  ): Promise<BaseFinder | undefined> {
+    if (!this.#makesDeltas) return undefined;
+    const reader = cache === undefined ? await this.#repository.reader() : undefined;
+    const read = (id: Uint8Array): Promise<Uint8Array | undefined> =>
+      cache?.read(id) ?? reader!.readBlob("data", id);
     const depthMost = (await this.#repository.writeSettings()).delta.depth;
-    const bases = new DeltaBases({ index, read: (id) => reader.readBlob("data", id), depthMost });
-    return new BaseFinder(bases, hooks, index);
+    return new BaseFinder(new DeltaBases({ index, read, depthMost }), hooks, index);
+  }
+
+  #openBaseCache(index: BlobIndex): BaseCache | undefined {
+    const { baseCache } = this.#options;
+    if (this.#deltaSource !== "base cache" || baseCache === undefined) return undefined;
+    return openBaseCache(this.#repository, baseCache, index, (error) => {
+      const text = `Cannot keep copies in base cache ${baseCache.folder}: ${error.message}. Later nights are stored without deltas against this one`;
+      this.#tally.warn(text, false);
+    });
   }
 
   /** Nodes are stored against those of the parent where these are at hand. */
@@ -330,6 +354,7 @@ class BackupRun {
     storage: MeteredStorage,
     indexWriter: IndexWriter,
     index: BlobIndex,
+    keepPack: BlobWriterOptions["keepPack"],
   ): Promise<BlobWriter> {
     const { keys, id: repoId, environment } = this.#repository;
     return BlobWriter.open({
@@ -344,7 +369,8 @@ class BackupRun {
       lanes: environment.lanes,
       level: this.#level,
       signal: this.#hooks.signal,
-      hooks: this.#makesDeltas,
+      keepPack,
+      hooks: this.#deltaSource === "repository",
     });
   }
 
@@ -372,6 +398,7 @@ class BackupRun {
       traffic: this.#trafficNow(),
       chunksNew: stats.chunksNew,
       chunksDelta: stats.chunksDelta,
+      deltaBases: this.#deltaSource,
       durationSeconds: (this.#repository.environment.clock.elapsed() - this.#startedMs) / 1000,
       warnings: tally.warnings,
       isIncomplete: tally.isIncomplete,

@@ -20,10 +20,11 @@ const likestMost = 2;
 
 export class BaseFinder {
   readonly #bases: DeltaBases;
-  readonly #hooks: Hooks;
+  readonly #hooks: Hooks | undefined;
   readonly #index: Pick<BlobIndex, "lookupPrefix">;
 
-  constructor(bases: DeltaBases, hooks: Hooks, index: Pick<BlobIndex, "lookupPrefix">) {
+  /** @param hooks  undefined: what stood there before is all that is tried */
+  constructor(bases: DeltaBases, hooks: Hooks | undefined, index: Pick<BlobIndex, "lookupPrefix">) {
     this.#bases = bases;
     this.#hooks = hooks;
     this.#index = index;
@@ -36,7 +37,7 @@ export class BaseFinder {
       const found: Promise<readonly KnownBase[]>[] = [];
       for (const [index, chunk] of chunks.entries()) {
         const candidates = await this.#candidates(chunk, before?.[index] ?? []);
-        await this.#hooks.add(chunk.hooks, chunk.id);
+        await this.#hooks?.add(chunk.hooks, chunk.id);
         // Read while the next ones are looked for: most of a read is waiting.
         const known = this.#bases.known(candidates);
         known.catch(() => undefined); // reported below, in order
@@ -51,7 +52,7 @@ export class BaseFinder {
     { hooks }: NewChunk,
     before: readonly DeltaBase[],
   ): Promise<readonly DeltaBase[]> {
-    const likest = await this.#hooks.likest(hooks);
+    const likest = (await this.#hooks?.likest(hooks)) ?? [];
     const most = likest.at(-1)?.count ?? 0;
     const sharedBefore = Math.max(0, ...before.map(({ id }) => sharedWith(likest, id)));
     if (sharedBefore >= most) return before;

@@ -37,8 +37,10 @@ export interface BackupOptions {
   /** Do everything but store. */
   readonly dryRun?: boolean | undefined;
   readonly compression?: CompressionLevel | undefined;
-  /** Whether changed chunks are stored against what stood there before: `auto` where the repository is near. */
+  /** Whether changed chunks are stored against what stood there before: `auto` where their bytes are at hand. */
   readonly delta?: "auto" | "always" | "never" | undefined;
+  /** Where this host keeps what it stored, for deltas against it when the repository is not near or not to be read. */
+  readonly baseCache?: { readonly folder: string; readonly bytesMost: number } | undefined;
   /** Patterns of what is a disk image, or is not, whatever it looks like. */
   readonly images?: readonly string[] | undefined;
   readonly noImages?: readonly string[] | undefined;
@@ -69,6 +71,9 @@ export interface BackupHooks {
   readonly onFile?: ((path: string, state: FileState) => void) | undefined;
 }
 
+/** `off` was asked for; `none`: the repository is not near or not to be read, and there is no base cache. */
+export type DeltaSource = "repository" | "base cache" | "none" | "off";
+
 export interface BackupSummary {
   /** Undefined for a dry run. */
   readonly snapshotId: string | undefined;
@@ -88,6 +93,8 @@ export interface BackupSummary {
   readonly traffic: TrafficCounts | undefined;
   readonly chunksNew: number;
   readonly chunksDelta: number;
+  /** Where deltas looked for their bases. */
+  readonly deltaBases: DeltaSource;
   readonly durationSeconds: number;
   readonly warnings: readonly string[];
   /** Some of what was asked for is not in the snapshot, or is not of one state: exit code 3. */
