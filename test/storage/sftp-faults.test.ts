@@ -134,7 +134,9 @@ describe("SftpStorage when the server falls silent", () => {
     const greeting = String.raw`printf '\000\000\000\005\002\000\000\000\003'; sleep 60`;
     await using hanging = await SshServer.start({ command: `sh -c "${greeting}"` });
     const environment = hanging.environment({ options: { "sftp.timeout": "1" } });
-    const error = await errorOf(sftp.open(hanging.url("/~/repo"), environment));
+    const storage = await sftp.open(hanging.url("/~/repo"), environment);
+    made.push(storage);
+    const error = await errorOf(storage.get("config", "config"));
     expect(error.message).toContain("has not answered for 1 s");
     expect(error.temporary).toBe(true);
   });
@@ -260,6 +262,13 @@ describe("SftpStorage and its neighbours", () => {
       server.environment({ options: { "sftp.config": config } }),
     );
     await expect(again).rejects.toThrow(RepositoryExistsError);
+  });
+
+  it("lists folders of many pages, each name once", async (context) => {
+    const { storage, root } = await make(context);
+    const names = Array.from({ length: 450 }, (_, n) => nameOf(bytesOf(4, n))).sort();
+    for (const one of names) writeFileSync(join(root, "index", one), "x");
+    expect((await listed(storage.list("index"))).map((info) => info.name)).toEqual(names);
   });
 
   it("lets one of two hosts put a name", async (context) => {

@@ -268,5 +268,27 @@ export function storageContract(
       await expect(listed(storage.list("data", call))).rejects.toBe(reason);
       expect(await listed(storage.list("data"))).toEqual([{ name: kept, size: 10 }]);
     });
+
+    it("lets a caller stop in mid-transfer: whole or not at all, and others go on", async () => {
+      const storage = await make();
+      const whole = bytesOf(8 * mebibyte);
+      const other = nameOf(bytesOf(9));
+      const reason = new Error("stopped");
+      const stopped = async (act: (call: { signal: AbortSignal }) => Promise<unknown>) => {
+        const controller = new AbortController();
+        const acting = act({ signal: controller.signal }).catch((error: unknown) => error);
+        const beside = storage.put("index", other, [bytesOf(9)]);
+        controller.abort(reason);
+        const answer = await acting;
+        expect(["created", "exists"]).toContain(await beside);
+        if (answer instanceof Error) expect(answer).toBe(reason);
+      };
+      await stopped((call) => storage.put("data", nameOf(whole), [whole], call));
+      const found = await storage.get("data", nameOf(whole));
+      if (found !== undefined) expectBytes(found, whole);
+      await storage.put("data", nameOf(whole), [whole]);
+      await stopped((call) => storage.get("data", nameOf(whole), undefined, call));
+      expectBytes(await storage.get("data", nameOf(whole)), whole);
+    });
   });
 }
