@@ -2,6 +2,7 @@
 import { afterAll } from "vitest";
 import { s3 } from "../../src/storage/s3/index.ts";
 import { startCeph } from "../support/ceph/index.ts";
+import { s3EndToEnd } from "./s3-end-to-end.ts";
 import { s3Environment, s3Failures } from "./s3-failures.ts";
 import { s3Features } from "./s3-features.ts";
 import { storageContract } from "./storage-contract.ts";
@@ -20,3 +21,4 @@ storageContract("S3 (Ceph)", async () => ({
 
 s3Failures(() => ceph!);
 s3Features(() => ceph!);
+s3EndToEnd(() => ceph!);

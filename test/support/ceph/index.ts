@@ -17,7 +17,7 @@ export interface Ceph {
   /** Of a user who may do everything. */
   readonly env: Readonly<Record<string, string>>;
   killOsd(): Promise<void>;
-  /** With the data it had: a killed osd of this kind loses what was in its memory. */
+  /** With the data it had. */
   startOsd(): Promise<void>;
   stop(): Promise<void>;
 }

@@ -1,5 +1,6 @@
 #!/bin/bash
-# One Ceph of mon, osd (in memory) and radosgw, all on 127.0.0.1, made anew in DIR.
+# One Ceph of mon, osd (in a sparse file: what it has acknowledged survives kill -9) and radosgw, all on
+# 127.0.0.1, made anew in DIR.
 # usage: start.sh DIR S3PORT BASEPORT      mon at BASEPORT and the next, osd at BASEPORT+10 to +90
 set -euo pipefail
 D=$(realpath -m "${1:?dir}"); S3=${2:?port}; BP=${3:?port}
@@ -36,8 +37,12 @@ ms bind port max = $((BP+90))
 mon data = $D/mon
 [osd]
 osd data = $D/osd\$id
-osd objectstore = memstore
-memstore device bytes = $((4<<30))
+osd objectstore = bluestore
+bluestore block size = $((8<<30))
+bluestore block create = true
+bluestore fsck on mkfs = false
+bluestore cache autotune = false
+bluestore cache size = $((128<<20))
 osd class update on start = false
 [client]
 rgw frontends = beast endpoint=127.0.0.1:$S3 tcp_nodelay=1
