@@ -238,7 +238,7 @@ function connectionError(settings: HostSettings, identities: Identities, error: 
   return unreachable(settings.alias, settings.port, error);
 }
 
-function refused({ alias, user }: HostSettings, { tried, locked }: Identities): BackendError {
+function refused({ alias, user, port }: HostSettings, { tried, locked }: Identities): BackendError {
   const action = `Cannot log in to ${alias} as ${user}`;
   const state =
     tried.length === 0
@@ -247,7 +247,7 @@ function refused({ alias, user }: HostSettings, { tried, locked }: Identities): 
   const hint =
     locked.length > 0
       ? `A passphrase locks ${locked.join(", ")}: load it into an agent (ssh-add), and pass on SSH_AUTH_SOCK`
-      : `Make a key (ssh-keygen -t ed25519) and bring its public half there: ssh-copy-id ${user}@${alias}`;
+      : `Make a key (ssh-keygen -t ed25519) and bring its public half there: ssh-copy-id -p ${port} ${user}@${alias}`;
   return new BackendError(`${action}: ${state}`, { hint });
 }
 
