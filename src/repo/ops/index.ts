@@ -36,6 +36,8 @@ export {
   findEntries,
   forget,
   listEntries,
+  machineDisks,
+  nbdDisks,
   prune,
   repairIndex,
   repairSnapshots,
@@ -50,6 +52,8 @@ export type {
   BackupSummary,
   StreamInput,
 } from "./backup/options.ts";
+export type { DiskSet } from "./backup/disk-set.ts";
+export type { MachineOptions } from "./backup/machine-disks.ts";
 export type { BackupOutcome } from "./backup/together.ts";
 export type {
   CopiedSnapshot,

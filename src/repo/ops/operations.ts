@@ -1,6 +1,8 @@
 /** Operations whose code is loaded when they are first called: a list of snapshots need not wait for it. */
 import type { backup as Backup } from "./backup/backup.ts";
 import type { backupTogether as BackupTogether } from "./backup/together.ts";
+import type { machineDisks as MachineDisks } from "./backup/machine-disks.ts";
+import type { nbdDisks as NbdDisks } from "./backup/nbd-disks.ts";
 import type { check as Check } from "./check/check.ts";
 import type { prune as Prune } from "./collector/prune.ts";
 import type { copySnapshots as CopySnapshots } from "./copy/copy.ts";
@@ -20,6 +22,14 @@ export const backup: typeof Backup = async (...args) =>
 
 export const backupTogether: typeof BackupTogether = async (...args) =>
   (await import("./backup/together.ts")).backupTogether(...args);
+
+export const nbdDisks = async (
+  ...args: Parameters<typeof NbdDisks>
+): Promise<ReturnType<typeof NbdDisks>> =>
+  (await import("./backup/nbd-disks.ts")).nbdDisks(...args);
+
+export const machineDisks: typeof MachineDisks = async (...args) =>
+  (await import("./backup/machine-disks.ts")).machineDisks(...args);
 
 export const restore: typeof Restore = async (...args) =>
   (await import("./restore/restore.ts")).restore(...args);

@@ -147,6 +147,7 @@ class BackupRun {
       const summary = this.#summary(writer, metered, parent);
       const snapshot = this.#snapshot(root, link, parent, session, summary);
       if (session === undefined) return { ...summary, snapshotId: undefined };
+      await this.#options.disks?.verify();
       this.#hooks.signal?.throwIfAborted();
       const id = await commitSnapshot(this.#repository, session, snapshot, metered);
       await chain.remember(id, link.sequence);

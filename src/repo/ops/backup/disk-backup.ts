@@ -34,7 +34,8 @@ export async function backUpDisks(
     const entry = await parentEntry(context.parent, path);
     return entry !== undefined && (await context.isStored(entry)) ? entry : undefined;
   };
-  const { disks, documents } = await set.open(before);
+  const { disks, documents, warnings } = await set.open(before);
+  for (const warning of warnings) tally.warn(warning, false);
   const root = new Folder();
   for (const disk of disks) {
     const entry = await before(disk.path);

@@ -19,6 +19,8 @@ export interface OpenDisks {
   readonly disks: readonly OpenDisk[];
   /** Small files beside them: what the machine is. */
   readonly documents: readonly { readonly path: string; readonly bytes: Uint8Array }[];
+  /** What the user must know of; the snapshot holds what was asked for all the same. */
+  readonly warnings: readonly string[];
 }
 
 export interface DiskSet {
@@ -30,6 +32,8 @@ export interface DiskSet {
    * @param before  what the parent snapshot holds at a path, if all of it is still stored
    */
   open(before: (path: string) => Promise<DirectoryEntry | undefined>): Promise<OpenDisks>;
+  /** Before the commit. @throws when what was read may not be of that point in time after all */
+  verify(): Promise<void>;
   /** The snapshot is durable: what was needed to make it again may go. */
   committed(snapshotId: string): Promise<void>;
   /** In the end; `error` is why nothing was committed. */

@@ -14,8 +14,9 @@ export function nbdDisks(uris: readonly string[], signal?: AbortSignal): DiskSet
     async open(): Promise<OpenDisks> {
       for (const address of addresses) opened.push(await NbdSource.open(address, { signal }));
       const disks = opened.map((source, n) => ({ path: paths[n]!, source, state: 0n }));
-      return { disks, documents: [] };
+      return { disks, documents: [], warnings: [] };
     },
+    verify: () => Promise.resolve(),
     committed: () => Promise.resolve(),
     async close() {
       for (const source of opened) await source.close();

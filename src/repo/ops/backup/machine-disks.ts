@@ -1,0 +1,269 @@
+/**
+ * The disks of a running machine as the disks of a snapshot, at /machines/NAME/DISK.
+ *
+ * In the machine a bitmap counts what the guest writes since the last committed snapshot; the snapshot
+ * knows it by name (the entry's inode is the number in it). A run begins a new bitmap at its own moment;
+ * only when its snapshot is durable does the old one go. So whatever fails, the next run finds either the
+ * bitmap of the newest snapshot, or none, and then reads everything.
+ */
+import { toHex } from "../../../bytes.ts";
+import { FailedError } from "../../../errors.ts";
+import { type DiskRange, NbdSource } from "../../../image/index.ts";
+import {
+  asObject,
+  chooseDisks,
+  clearRun,
+  type DiskPlan,
+  listDisks,
+  type MachineDisk,
+  PointInTime,
+  QmpClient,
+  removeBitmap,
+} from "../../../machine/index.ts";
+import type { DirectoryEntry } from "../../format/index.ts";
+import type { Repository } from "../repository.ts";
+import { StaleBitmapError } from "./audit.ts";
+import type { DiskSet, OpenDisk, OpenDisks } from "./disk-set.ts";
+import { GuestQuiet } from "./guest-quiet.ts";
+
+export interface MachineOptions {
+  readonly qmpPath: string;
+  /** Names of disks or nodes; empty for all. */
+  readonly disks: readonly string[];
+  /** Socket of the guest agent's channel. */
+  readonly agentPath?: string | undefined;
+  readonly scratchFolder: string;
+  /** Read everything, whatever the bitmaps say. */
+  readonly force?: boolean | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Connects and looks; nothing is changed until the disks are opened. */
+export async function machineDisks(
+  repository: Repository,
+  options: MachineOptions,
+): Promise<DiskSet> {
+  const qmp = await QmpClient.connect(options.qmpPath, { signal: options.signal });
+  try {
+    const name = asObject(await qmp.execute("query-name"), "query-name")["name"];
+    const disks = chooseDisks(await listDisks(qmp), options.disks);
+    const machine = typeof name === "string" && name !== "" ? name.replaceAll("/", "_") : "unnamed";
+    return new MachineDisks(repository, options, qmp, machine, disks);
+  } catch (error) {
+    qmp.close();
+    throw error;
+  }
+}
+
+interface Choice {
+  readonly plan: DiskPlan;
+  readonly path: string;
+  /** Of the disk when the bitmap began: what is beyond it is new and in no bitmap. */
+  readonly sizeBefore: number;
+}
+
+class MachineDisks implements DiskSet {
+  readonly paths: readonly string[];
+  readonly #repository: Repository;
+  readonly #options: MachineOptions;
+  readonly #qmp: QmpClient;
+  readonly #machine: string;
+  readonly #disks: readonly MachineDisk[];
+  readonly #sources: NbdSource[] = [];
+  readonly #state: bigint;
+  #point: PointInTime | undefined;
+  #plans: readonly DiskPlan[] = [];
+  #isCommitted = false;
+  #isClosed = false;
+
+  constructor(
+    repository: Repository,
+    options: MachineOptions,
+    qmp: QmpClient,
+    machine: string,
+    disks: readonly MachineDisk[],
+  ) {
+    this.#repository = repository;
+    this.#options = options;
+    this.#qmp = qmp;
+    this.#machine = machine;
+    this.#disks = disks;
+    this.paths = disks.map((disk) => this.#path(disk));
+    this.#state = Buffer.from(repository.environment.random.bytes(8)).readBigUInt64LE() | 1n;
+  }
+
+  async open(before: (path: string) => Promise<DirectoryEntry | undefined>): Promise<OpenDisks> {
+    const { environment } = this.#repository;
+    if ((await clearRun(this.#qmp)).length > 0)
+      environment.warn(`${this.#machine}: an earlier run was killed; what it left is cleared`);
+    const warnings: string[] = [];
+    const choices: Choice[] = [];
+    for (const disk of this.#disks)
+      choices.push(await this.#choose(disk, await before(this.#path(disk)), warnings));
+    this.#plans = choices.map(({ plan }) => plan);
+    const quiet = new GuestQuiet(
+      this.#options.agentPath,
+      () => Buffer.from(environment.random.bytes(4)).readUInt32LE(),
+      (text) => warnings.push(`${this.#machine}: ${text}`),
+    );
+    this.#point = await PointInTime.take(this.#qmp, this.#plans, {
+      scratchFolder: this.#options.scratchFolder,
+      token: toHex(environment.random.bytes(6)),
+      freeze: () => quiet.freeze(),
+      thaw: () => quiet.thaw(),
+    });
+    const disks: OpenDisk[] = [];
+    for (const [index, choice] of choices.entries())
+      disks.push(await this.#openDisk(index, choice));
+    const documents = [await this.#document(choices, quiet.wasQuiet)];
+    return { disks, documents, warnings };
+  }
+
+  verify(): Promise<void> {
+    return this.#point?.verify() ?? Promise.resolve();
+  }
+
+  async committed(): Promise<void> {
+    this.#isCommitted = true;
+    await this.#end();
+  }
+
+  async close(error?: unknown): Promise<void> {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    try {
+      await this.#end();
+      // What it calls clean is not: nothing that rests on it may follow.
+      if (error instanceof StaleBitmapError)
+        for (const { disk, since } of this.#plans)
+          if (since !== undefined) await removeBitmap(this.#qmp, disk.node, since);
+    } catch (failure) {
+      const reason = failure instanceof Error ? failure.message : String(failure);
+      this.#repository.environment.warn(
+        `${this.#machine}: cannot clear up after the backup: ${reason}. The next run does`,
+      );
+    } finally {
+      this.#qmp.close();
+    }
+  }
+
+  async #end(): Promise<void> {
+    for (const source of this.#sources.splice(0)) source.close();
+    const point = this.#point;
+    this.#point = undefined;
+    await point?.end(this.#isCommitted);
+  }
+
+  #path(disk: MachineDisk): string {
+    return `/machines/${this.#machine}/${disk.name}`;
+  }
+
+  get #prefix(): string {
+    return `ashlar-${this.#repository.idHex.slice(0, 8)}-`;
+  }
+
+  #bitmapName(state: bigint): string {
+    return this.#prefix + state.toString(16).padStart(16, "0");
+  }
+
+  /** Takes out bitmaps of runs that never committed, and decides whether the one that did can be used. */
+  async #choose(
+    disk: MachineDisk,
+    before: DirectoryEntry | undefined,
+    warnings: string[],
+  ): Promise<Choice> {
+    const last = before === undefined ? 0n : before.metadata.inode;
+    const wanted = last === 0n ? undefined : this.#bitmapName(last);
+    const begin = this.#bitmapName(this.#state);
+    const sizeBefore = before?.metadata.size ?? 0;
+    const bitmap = disk.bitmaps.find(({ name }) => name === wanted);
+    const reason =
+      before === undefined || wanted === undefined
+        ? undefined
+        : this.#reasonToReadAll(disk, bitmap?.fault, bitmap !== undefined, sizeBefore);
+    const isUsed = bitmap !== undefined && reason === undefined && this.#options.force !== true;
+    if (reason !== undefined)
+      warnings.push(`${this.#machine}: all of disk ${disk.name} is read: ${reason}`);
+    for (const { name } of disk.bitmaps) {
+      const isOurs = name.startsWith(this.#prefix);
+      if (isOurs && (name !== wanted || reason !== undefined))
+        await removeBitmap(this.#qmp, disk.node, name);
+    }
+    const since = isUsed ? { since: bitmap.name } : {};
+    return { plan: { disk, begin, ...since }, path: this.#path(disk), sizeBefore };
+  }
+
+  #reasonToReadAll(
+    disk: MachineDisk,
+    fault: string | undefined,
+    isThere: boolean,
+    sizeBefore: number,
+  ): string | undefined {
+    if (!isThere && !disk.keepsBitmaps)
+      return `its bitmap ended with the machine: a ${disk.format} disk${disk.format === "qcow2" ? " of compat 0.10" : ""} cannot keep one`;
+    if (!isThere)
+      return "the bitmap of the last snapshot is gone (an external snapshot, a migration, another image, or another program)";
+    if (fault !== undefined) return `the bitmap of the last snapshot cannot be used: ${fault}`;
+    if (disk.size < sizeBefore) return "it has become smaller";
+    return undefined;
+  }
+
+  async #openDisk(index: number, { plan, path, sizeBefore }: Choice): Promise<OpenDisk> {
+    const { disk, since } = plan;
+    const point = this.#point!;
+    const place = { kind: "unix", path: point.socketPath } as const;
+    const source = await NbdSource.open(
+      { place, exportName: point.exportName(index) },
+      {
+        path: `${this.#machine}:${disk.name}`,
+        signal: this.#options.signal,
+        ...(since === undefined ? {} : { dirtyContext: point.dirtyContext }),
+      },
+    );
+    this.#sources.push(source);
+    if (source.size !== disk.size)
+      throw new FailedError(`Cannot back up ${source.path}: its size changed as the backup began`);
+    if (since === undefined) return { path, source, state: this.#state };
+    const changes = withGrowth(await source.changes(), sizeBefore, disk.size);
+    return { path, source, state: this.#state, changes };
+  }
+
+  async #document(
+    choices: readonly Choice[],
+    isQuiet: boolean,
+  ): Promise<OpenDisks["documents"][number]> {
+    const [uuid, block] = await Promise.all(
+      ["query-uuid", "query-block"].map((command) => this.#qmp.execute(command)),
+    );
+    const machine = {
+      name: this.#machine,
+      uuid: asObject(uuid, "query-uuid")["UUID"],
+      qemu: this.#qmp.version,
+      quiesced: isQuiet,
+      disks: choices.map(({ plan: { disk, begin, since } }) => ({
+        name: disk.name,
+        node: disk.node,
+        size: disk.size,
+        format: disk.format,
+        bitmap: begin,
+        since: since ?? null,
+      })),
+      block,
+    };
+    const bytes = Buffer.from(`${JSON.stringify(machine, undefined, 2)}\n`);
+    return { path: `/machines/${this.#machine}/machine.json`, bytes };
+  }
+}
+
+/** A bitmap follows its disk when it grows, and calls the new part clean. */
+function withGrowth(
+  changes: readonly DiskRange[],
+  sizeBefore: number,
+  size: number,
+): readonly DiskRange[] {
+  if (size <= sizeBefore) return changes;
+  const within = changes
+    .filter(({ offset }) => offset < sizeBefore)
+    .map(({ offset, length }) => ({ offset, length: Math.min(length, sizeBefore - offset) }));
+  return [...within, { offset: sizeBefore, length: size - sizeBefore }];
+}
