@@ -86,6 +86,12 @@ export async function serveRest(options: GatewayOptions): Promise<Gateway> {
     throw error;
   }
 
+  const close = async (): Promise<void> => {
+    await closeServer(server, limits.closeTimeoutMs);
+    await requests.settled();
+    audit?.close();
+  };
+  let closing: Promise<void> | undefined;
   return {
     url: urlOf(server.address() as AddressInfo, tls !== undefined),
     reload: async () => {
@@ -96,11 +102,7 @@ export async function serveRest(options: GatewayOptions): Promise<Gateway> {
       logins.setUsers(newUsers);
       requests.forgetShares();
     },
-    close: async () => {
-      await closeServer(server, limits.closeTimeoutMs);
-      await requests.settled();
-      audit?.close();
-    },
+    close: () => (closing ??= close()),
   };
 }
 
@@ -136,11 +138,16 @@ function urlOf({ address, family, port }: AddressInfo, isTls: boolean): string {
 
 function closeServer(server: http.Server, timeoutMs: number): Promise<void> {
   return new Promise((resolve) => {
-    const timer = setTimeout(() => {
+    const end = setTimeout(() => {
       server.closeAllConnections();
     }, timeoutMs);
+    // A connection that is kept open after its answer would be waited for.
+    const idle = setInterval(() => {
+      server.closeIdleConnections();
+    }, 100);
     server.close(() => {
-      clearTimeout(timer);
+      clearTimeout(end);
+      clearInterval(idle);
       resolve();
     });
     server.closeIdleConnections();

@@ -24,12 +24,14 @@ const depthMax = 8;
  * Undefined when it is no plain path, or when a part of it is a name that repositories use inside.
  */
 export function repositoryPath(text: string): string | undefined {
-  const parts = text.replace(/^\/|\/$/g, "").split("/");
-  if (parts.length === 1 && parts[0] === "") return "";
-  if (parts.length > depthMax) return undefined;
-  const isPlain = parts.every(
-    (part) => segment.test(part) && !folderKinds.has(part) && part !== configName,
-  );
+  const inner = text.replace(/^\/|\/$/g, "");
+  return inner === "" ? "" : plainPath(inner.split("/"));
+}
+
+function plainPath(parts: readonly string[]): string | undefined {
+  const isPlain =
+    parts.length <= depthMax &&
+    parts.every((part) => segment.test(part) && !folderKinds.has(part) && part !== configName);
   return isPlain ? parts.join("/") : undefined;
 }
 
@@ -41,7 +43,7 @@ export function parseTarget(path: string): Target | undefined {
   const last = parts.at(-1) ?? "";
   const before = parts.at(-2) ?? "";
   const below = (count: number): string | undefined =>
-    repositoryPath(parts.slice(0, parts.length - count).join("/"));
+    plainPath(parts.slice(0, parts.length - count));
 
   if (objectName.test(last) && folderKinds.has(before) && !path.endsWith("/")) {
     const repository = below(2);
