@@ -107,7 +107,7 @@ export function s3EndToEnd(startedCeph: () => Ceph): void {
     it("its osd killed in the middle of a backup: the backup finishes, and restores equal", async () => {
       const { place, proxy, env, image } = await begin(60);
       const backup = place.start(
-        ["backup", image, "--limit-upload", "12M", "-o", "s3.timeout=2", "--retry-for", "5m"],
+        ["backup", image, "--limit-upload", "12M", "-o", "s3.timeout=3", "--retry-for", "5m"],
         { env },
       );
       const result = collect(backup);

@@ -8,8 +8,9 @@ import { failureOf, problemOf, type S3Problem } from "./s3-errors.ts";
 import { PartsBody, S3Http } from "./s3-http.ts";
 import { regionalHost, type S3Location } from "./s3-location.ts";
 import type { S3Options } from "./s3-options.ts";
+import { Turns } from "./turns.ts";
 
-export type Sdk = typeof import("@aws-sdk/client-s3");
+type Sdk = typeof import("@aws-sdk/client-s3");
 
 export interface S3Request<T> {
   /** For messages: "store data object 3f9a…". */
@@ -19,9 +20,12 @@ export interface S3Request<T> {
   readonly answers?: (problem: S3Problem) => { readonly value: T } | undefined;
 }
 
-export interface SendOptions {
+interface SendOptions {
   readonly abortSignal?: AbortSignal;
 }
+
+/** Makes the command anew each time it is called, and sends it. */
+export type Send<T> = (client: S3Client, sdk: Sdk, options: SendOptions) => Promise<T>;
 
 const regionUsual = "us-east-1";
 const silent = (): void => undefined;
@@ -32,6 +36,10 @@ export class S3Calls {
   readonly location: S3Location;
   readonly options: S3Options;
   readonly http: S3Http;
+  /** Waited for before a request is signed: signatures hold for a quarter of an hour. */
+  readonly #connections: Turns;
+  /** With a limit on the line, one body at a time uses it as well as many, and none stalls meanwhile. */
+  readonly #pacedBodies = new Turns(1);
   readonly #sdk: Sdk;
   readonly #environment: StorageEnvironment;
   #region: string;
@@ -47,6 +55,7 @@ export class S3Calls {
     this.location = location;
     this.options = options;
     this.#environment = environment;
+    this.#connections = new Turns(options.connectionsMax);
     this.http = new S3Http({ ...options, pace: environment.pace });
     const { env } = environment;
     this.#region =
@@ -71,13 +80,24 @@ export class S3Calls {
   }
 
   /**
-   * @param send  makes the command anew each time it is called, and sends it
    * @throws {BackendError} RepositoryNotFoundError when the bucket is not there
    */
-  async call<T>(
-    request: S3Request<T>,
-    send: (client: S3Client, sdk: Sdk, options: SendOptions) => Promise<T>,
-  ): Promise<T> {
+  call<T>(request: S3Request<T>, send: Send<T>): Promise<T> {
+    return this.#connections.take(() => this.#call(request, send));
+  }
+
+  /** As `call`, for a body that waits for the user's bandwidth limit. */
+  callWithBody<T>(request: S3Request<T>, send: Send<T>): Promise<T> {
+    if (this.#environment.pace === undefined) return this.call(request, send);
+    return this.#pacedBodies.take(() => this.call(request, send));
+  }
+
+  close(): void {
+    this.#client.destroy();
+    this.http.destroy();
+  }
+
+  async #call<T>(request: S3Request<T>, send: Send<T>): Promise<T> {
     const { signal, answers } = request;
     const options = signal === undefined ? {} : { abortSignal: signal };
     for (let isFirst = true; ; isFirst = false) {
@@ -93,11 +113,6 @@ export class S3Calls {
         throw failureOf(error, `Cannot ${request.action} in ${this.location.text}`);
       }
     }
-  }
-
-  close(): void {
-    this.#client.destroy();
-    this.http.destroy();
   }
 
   /** The bucket is in another region than was thought: the host stays, or is Amazon's by our own rule. */

@@ -14,7 +14,6 @@ const pacedPieceBytes = 16 * 1024;
 
 export interface S3HttpOptions {
   readonly ca: Uint8Array | undefined;
-  readonly connectionsMax: number;
   readonly connectTimeoutMs: number;
   readonly idleTimeoutMs: number;
   readonly pace: Pace | undefined;
@@ -69,13 +68,11 @@ export class S3Http {
   readonly metadata = { handlerProtocol: "http/1.1" };
   readonly #options: S3HttpOptions;
   readonly #agents: { readonly http: http.Agent; readonly https: https.Agent };
-  /** With a limit on the line, one body at a time uses it as well as many, and none stalls meanwhile. */
-  #turn: Promise<void> = Promise.resolve();
 
   constructor(options: S3HttpOptions) {
     this.#options = options;
-    const { connectionsMax, ca } = options;
-    const agent = { keepAlive: true, maxSockets: connectionsMax, scheduling: "lifo" as const };
+    const { ca } = options;
+    const agent = { keepAlive: true, scheduling: "lifo" as const };
     this.#agents = {
       http: new http.Agent(agent),
       https: new https.Agent({ ...agent, ...(ca === undefined ? {} : { ca: Buffer.from(ca) }) }),
@@ -88,8 +85,9 @@ export class S3Http {
   ): Promise<{ response: SdkResponse }> {
     const outgoing = this.#start(request, abortSignal);
     const answer = answerTo(outgoing);
-    const sent = this.#send(outgoing, request.body, abortSignal);
-    sent.catch((error: unknown) => outgoing.destroy(error as Error));
+    this.#send(outgoing, request.body, abortSignal).catch((error: unknown) =>
+      outgoing.destroy(error as Error),
+    );
     const response = await answer;
     // Refused before all was heard: the rest need not be sent, and the connection is of no more use.
     if (!outgoing.writableFinished) response.once("close", () => outgoing.destroy());
@@ -144,22 +142,24 @@ export class S3Http {
     return outgoing;
   }
 
-  async #send(outgoing: http.ClientRequest, body: unknown, signal: AbortSignal | undefined) {
-    if (body === undefined || body === null || body === "") {
+  async #send(
+    outgoing: http.ClientRequest,
+    body: unknown,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
+    if (body instanceof PartsBody) {
+      await this.#sendParts(outgoing, body, body.isUrgent ? undefined : this.#options.pace, signal);
       outgoing.end();
-    } else if (body instanceof PartsBody) {
-      const { pace } = this.#options;
-      if (pace === undefined || body.isUrgent) await this.#sendParts(outgoing, body);
-      else await this.#inTurn(() => this.#sendParts(outgoing, body, pace, signal));
-      outgoing.end();
-    } else outgoing.end(body);
+    } else if (body === undefined || body === null || body === "") outgoing.end();
+    else outgoing.end(body);
   }
 
+  /** Returns early when the request is over: its answer says how. */
   async #sendParts(
     outgoing: http.ClientRequest,
     body: PartsBody,
-    pace?: Pace,
-    signal?: AbortSignal,
+    pace: Pace | undefined,
+    signal: AbortSignal | undefined,
   ): Promise<void> {
     const over = new AbortController();
     for (const event of ["close", "response"])
@@ -180,12 +180,6 @@ export class S3Http {
         if (!outgoing.write(some)) await drained(outgoing);
       }
     }
-  }
-
-  #inTurn(act: () => Promise<void>): Promise<void> {
-    const turn = this.#turn.then(act);
-    this.#turn = turn.catch(() => undefined);
-    return turn;
   }
 }
 

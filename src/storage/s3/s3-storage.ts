@@ -15,7 +15,7 @@ import {
 import { lengthOf } from "../wrapped.ts";
 import { checkRange, endsBefore, memoryFor } from "./answers.ts";
 import { ConditionalPuts, isTaken } from "./conditional-puts.ts";
-import type { S3Calls } from "./s3-calls.ts";
+import type { S3Calls, S3Request, Send } from "./s3-calls.ts";
 import { isDueAgain, isHeld, readFields, retainUntil, writeFields } from "./s3-fields.ts";
 import { PartsBody } from "./s3-http.ts";
 
@@ -91,24 +91,24 @@ export class S3Storage implements Storage {
     };
     const sha256 = digest("sha256", parts).toString("hex");
     const bytes = lengthOf(parts);
-    return this.#calls.call<"created" | "exists">(
-      {
-        action: `store ${kind} object ${name}`,
-        signal: call?.signal,
-        answers: (problem) => (isTaken(problem) ? { value: "exists" } : undefined),
-      },
-      async (client, sdk, options) => {
-        const command = new sdk.PutObjectCommand({
-          ...fields,
-          Bucket: this.#calls.location.bucket,
-          Key: key,
-          Body: bytes === 0 ? new Uint8Array(0) : new PartsBody(parts, sha256, kind === "locks"),
-          ContentLength: bytes,
-        });
-        await client.send(command, options);
-        return "created";
-      },
-    );
+    const isUrgent = kind === "locks";
+    const request: S3Request<"created" | "exists"> = {
+      action: `store ${kind} object ${name}`,
+      signal: call?.signal,
+      answers: (problem) => (isTaken(problem) ? { value: "exists" } : undefined),
+    };
+    const send: Send<"created" | "exists"> = async (client, sdk, options) => {
+      const command = new sdk.PutObjectCommand({
+        ...fields,
+        Bucket: this.#calls.location.bucket,
+        Key: key,
+        Body: bytes === 0 ? new Uint8Array(0) : new PartsBody(parts, sha256, isUrgent),
+        ContentLength: bytes,
+      });
+      await client.send(command, options);
+      return "created";
+    };
+    return isUrgent ? this.#calls.call(request, send) : this.#calls.callWithBody(request, send);
   }
 
   async get(
