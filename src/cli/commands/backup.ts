@@ -6,6 +6,7 @@ import { parseBytes } from "../../sizes.ts";
 import { backupIntoSeveral } from "../backup-into-several.ts";
 import { backupDocument, printBackup } from "../backup-report.ts";
 import { commandOutput } from "../command-output.ts";
+import { auditShare, diskOptions, diskSources } from "../disk-sources.ts";
 import type { Host } from "../host.ts";
 import type { Command, CommandArguments, CommandContext } from "../command.ts";
 import { readPatternFiles } from "../pattern-files.ts";
@@ -72,6 +73,13 @@ export const command: Command = {
       requiresArg: true,
       describe: "what matches is no disk image",
     },
+    "backing-dir": {
+      type: "string",
+      array: true,
+      nargs: 1,
+      requiresArg: true,
+      describe: "backing files of qcow2 images may lie below it, too (repeatable)",
+    },
     stdin: { type: "boolean", describe: "back up standard input" },
     "stdin-filename": {
       type: "string",
@@ -112,6 +120,7 @@ export const command: Command = {
       default: "20G",
       describe: "what the base cache may grow to; the first backup's size is what it needs",
     },
+    ...diskOptions,
     compression: {
       type: "string",
       requiresArg: true,
@@ -120,6 +129,11 @@ export const command: Command = {
     },
   },
   examples: [
+    ["backup nbd://host:10809/disk", "a disk that an NBD server exports"],
+    [
+      "backup --qmp /run/vm1.sock --scratch /var/tmp",
+      "all disks of a running machine as they are at one moment; the next time only what changed is read",
+    ],
     [
       "backup /var/lib/libvirt/images/web1.raw",
       "a disk image: only what changed since last night is stored",
@@ -141,24 +155,36 @@ export const command: Command = {
   async run(context, args) {
     const options = backupOptions(context, args);
     const choices = repositoryChoices(context.host, args);
+    if (choices.length > 1 && diskSources(args) !== undefined)
+      throw new UsageError(
+        "Cannot back up disks of machines and servers into several repositories",
+        {
+          hint: "Run backup once for each: every repository keeps its own bitmap in the machine",
+        },
+      );
     if (choices.length > 1) return backupIntoSeveral(context, choices, options);
     const repository = await context.openRepository();
     const { backup } = await import("../../repo/index.ts");
     const { output, signal } = context;
-    const summary = await backup(repository, options, {
-      signal,
-      onProgress: (progress: BackupProgress) => {
-        const current =
-          progress.current === undefined ? undefined : printableName(progress.current);
-        output.progress.update({ ...progress, current });
+    const disks = await diskSources(args)?.(repository, signal);
+    const summary = await backup(
+      repository,
+      { ...options, disks },
+      {
+        signal,
+        onProgress: (progress: BackupProgress) => {
+          const current =
+            progress.current === undefined ? undefined : printableName(progress.current);
+          output.progress.update({ ...progress, current });
+        },
+        onWarning: (message: string) => {
+          output.warn(message);
+        },
+        onFile: (path, state) => {
+          output.detail(`${state} ${printableName(path)}`);
+        },
       },
-      onWarning: (message: string) => {
-        output.warn(message);
-      },
-      onFile: (path, state) => {
-        output.detail(`${state} ${printableName(path)}`);
-      },
-    });
+    );
     output.summary(backupDocument(summary));
     printBackup(output, summary);
     return summary.isIncomplete ? 3 : 0;
@@ -168,13 +194,14 @@ export const command: Command = {
 function backupOptions({ host }: CommandContext, args: CommandArguments): BackupOptions {
   const paths = args.texts("path");
   const stream = streamInput(host.stdin, host.cwd, args);
-  if (stream === undefined && paths.length === 0) {
+  if (stream === undefined && paths.length === 0 && args.text("qmp") === undefined) {
     throw new UsageError("Cannot back up: no path was given", {
       hint: "See: ashlar backup --help",
     });
   }
   return {
-    paths: stream === undefined ? paths : [],
+    paths: stream === undefined && diskSources(args) === undefined ? paths : [],
+    audit: auditShare(args.text("audit")),
     cwd: host.cwd,
     stream,
     tags: args.texts("tag").flatMap((tags) => tags.split(",").filter((tag) => tag !== "")),
@@ -184,6 +211,7 @@ function backupOptions({ host }: CommandContext, args: CommandArguments): Backup
     oneFileSystem: args.flag("one-file-system"),
     images: args.texts("image"),
     noImages: args.texts("no-image"),
+    backingDirs: args.texts("backing-dir"),
     parent: args.text("parent"),
     force: args.flag("force"),
     dryRun: args.flag("dry-run"),
