@@ -4,11 +4,14 @@ import https from "node:https";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { StoreError } from "../../errors.ts";
+import type { Pace } from "../backend.ts";
 import { connectionError, StalledError } from "./rest-errors.ts";
 import type { RestServer } from "./rest-server.ts";
 
 /** Small enough that a slow line shows movement, large enough that calls cost nothing. */
 const pieceBytes = 256 * 1024;
+/** So that limits are smooth. */
+const pacedPieceBytes = 16 * 1024;
 /** What is left of an answer that nobody wants, so that its connection can be used again. */
 const drainBytesMax = 256 * 1024;
 
@@ -20,6 +23,8 @@ export interface HttpRequest {
   readonly action: string;
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: readonly Uint8Array[];
+  /** Waits for no bandwidth limit: a session that cannot be refreshed is taken for dead. */
+  readonly isUrgent?: boolean;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -27,10 +32,12 @@ export type HttpAnswer = http.IncomingMessage & { readonly statusCode: number };
 
 export class HttpCalls {
   readonly server: RestServer;
+  readonly #pace: Pace | undefined;
   readonly #agent: http.Agent;
 
-  constructor(server: RestServer) {
+  constructor(server: RestServer, pace?: Pace) {
     this.server = server;
+    this.#pace = pace;
     const options = {
       keepAlive: true,
       maxSockets: server.connectionsMax,
@@ -69,7 +76,10 @@ export class HttpCalls {
   async open(request: HttpRequest): Promise<{ answer: HttpAnswer; sent: Promise<void> }> {
     request.signal?.throwIfAborted();
     const outgoing = this.#start(request);
-    const sent = sendBody(outgoing, request.body ?? []);
+    const sent =
+      request.body === undefined
+        ? Promise.resolve(void outgoing.end())
+        : sendBody(outgoing, this.#paced(outgoing, request));
     sent.catch(() => undefined); // The answer's promise tells of it.
     try {
       const answer = await answerTo(outgoing);
@@ -90,6 +100,34 @@ export class HttpCalls {
       if (!answer.complete) socket.setTimeout(0);
       yield chunk;
       if (!answer.complete) socket.setTimeout(this.server.idleTimeoutMs);
+    }
+  }
+
+  /** Awaited after bytes came, so that the server is held back by the user's limit. */
+  async received(answer: HttpAnswer, bytes: number): Promise<void> {
+    if (this.#pace === undefined) return;
+    answer.socket.setTimeout(0);
+    await this.#pace.receive(bytes);
+    answer.socket.setTimeout(this.server.idleTimeoutMs);
+  }
+
+  /** A wait for the user's limit is no stall. */
+  async *#paced(
+    outgoing: http.ClientRequest,
+    { body = [], isUrgent = false, signal }: HttpRequest,
+  ): AsyncGenerator<Uint8Array> {
+    for (const piece of pieces(body)) {
+      if (this.#pace === undefined || isUrgent) {
+        yield piece;
+        continue;
+      }
+      for (let at = 0; at < piece.length; at += pacedPieceBytes) {
+        const some = piece.subarray(at, at + pacedPieceBytes);
+        outgoing.socket?.setTimeout(0);
+        await this.#pace.send(some.length, signal);
+        outgoing.socket?.setTimeout(this.server.idleTimeoutMs);
+        yield some;
+      }
     }
   }
 
@@ -156,10 +194,11 @@ function answerTo(outgoing: http.ClientRequest): Promise<HttpAnswer> {
   });
 }
 
-async function sendBody(outgoing: http.ClientRequest, parts: readonly Uint8Array[]): Promise<void> {
-  if (parts.length === 0) outgoing.end();
-  else
-    await pipeline(Readable.from(pieces(parts), { objectMode: true, highWaterMark: 1 }), outgoing);
+async function sendBody(
+  outgoing: http.ClientRequest,
+  body: AsyncIterable<Uint8Array>,
+): Promise<void> {
+  await pipeline(Readable.from(body, { objectMode: true, highWaterMark: 1 }), outgoing);
 }
 
 /** Small neighbours are copied together, large parts are lent as they lie. */

@@ -11,7 +11,7 @@ import { RestStorage } from "./rest-storage.ts";
 export const rest: Backend = {
   async open(location, environment) {
     const server = await parseServer(location, environment);
-    const storage = new RestStorage(new HttpCalls(server));
+    const storage = new RestStorage(new HttpCalls(server, environment.pace));
     try {
       if (await storage.holdsConfig()) return storage;
       throw new RepositoryNotFoundError(`Cannot open repository ${server.display}: there is none`, {
@@ -25,7 +25,7 @@ export const rest: Backend = {
 
   async create(location, environment) {
     const server = await parseServer(location, environment);
-    const storage = new RestStorage(new HttpCalls(server));
+    const storage = new RestStorage(new HttpCalls(server, environment.pace));
     try {
       await storage.makeFolders();
       if (!(await storage.holdsConfig())) return storage;

@@ -39,7 +39,7 @@ export class RestStorage implements Storage {
   }
 
   get traits(): StorageTraits {
-    return { conditionalPut: this.#isExclusive, local: false };
+    return { conditionalPut: this.#isExclusive, local: false, paced: true };
   }
 
   async holdsConfig(): Promise<boolean> {
@@ -67,7 +67,15 @@ export class RestStorage implements Storage {
     if (!this.#isExclusive && (await this.stat(kind, name, call)) !== undefined) return "exists";
     const action = `store ${kind} object ${name}`;
     const refused = await this.#call(
-      { method: "POST", path, action, body: parts, signal: call?.signal, headers: binary },
+      {
+        method: "POST",
+        path,
+        action,
+        body: parts,
+        isUrgent: kind === "locks",
+        signal: call?.signal,
+        headers: binary,
+      },
       (answer) => {
         if (isSuccess(answer)) return undefined;
         if ([403, 409, 412].includes(answer.statusCode)) return this.#statusError(answer, action);
@@ -123,7 +131,7 @@ export class RestStorage implements Storage {
         if (answer.statusCode === 416) throw endsBefore(kind, name, range);
         const skipped = this.#offsetIn(answer, action, kind, name, range);
         const into = call?.into?.subarray(0, range.length) ?? new Uint8Array(range.length);
-        if ((await readBody(answer, into, skipped)) === into.length) return into;
+        if ((await readBody(this.#calls, answer, into, skipped)) === into.length) return into;
         // Where the server sent the whole, the object itself is too short.
         if (answer.statusCode === 200) throw endsBefore(kind, name, range);
         throw this.#endedEarly(action);
@@ -251,7 +259,7 @@ export class RestStorage implements Storage {
     }
     assert((memory?.length ?? Infinity) >= length, "a buffer holds the object read into it");
     const into = memory?.subarray(0, length) ?? new Uint8Array(length);
-    if ((await readBody(answer, into, 0)) < length) throw this.#endedEarly(action);
+    if ((await readBody(this.#calls, answer, into, 0)) < length) throw this.#endedEarly(action);
     return into;
   }
 
@@ -314,9 +322,15 @@ function endsBefore(
 }
 
 /** Leaves out the first `skipped` bytes, and reads no further than `into` is long. @returns bytes read into it */
-async function readBody(answer: HttpAnswer, into: Uint8Array, skipped: number): Promise<number> {
+async function readBody(
+  calls: HttpCalls,
+  answer: HttpAnswer,
+  into: Uint8Array,
+  skipped: number,
+): Promise<number> {
   let at = -skipped;
   for await (const chunk of answer as AsyncIterable<Uint8Array>) {
+    await calls.received(answer, chunk.length);
     const wanted = chunk.subarray(Math.max(0, -at), Math.max(0, into.length - at));
     if (wanted.length > 0) into.set(wanted, Math.max(0, at));
     at += chunk.length;
