@@ -6,6 +6,8 @@
  */
 export { classifyImage } from "./classify-image.ts";
 export type { ImageClass } from "./classify-image.ts";
+export { diskFormat } from "./disk-format.ts";
+export type { DiskFormat } from "./disk-format.ts";
 export { sharedBytes } from "./disk-source.ts";
 export type { DiskRange, DiskSource, SegmentInput } from "./disk-source.ts";
 export { Qcow2Source } from "./qcow2/qcow2-source.ts";

@@ -146,6 +146,18 @@ export const imageMagics: readonly Magic[] = [
   mbr,
 ];
 
+/** Formats that hold a disk, known by their first bytes. */
+export const containerMagics: readonly Magic[] = [
+  qcow2,
+  qed,
+  parallels,
+  parallelsExt,
+  vmdk,
+  vdi,
+  vhdx,
+  vhdDynamic,
+];
+
 /** How much of a file's start the magics reach into. */
 export const headBytes = Math.max(
   ...[...imageMagics, ...notImages].map((magic) => magic.offset + magic.bytes.length),

@@ -310,8 +310,37 @@ describe("directory nodes", () => {
         bytes.subarray(6),
         Buffer.of(tag, 1, 1),
       ]);
-    expect(decodeDirectoryNode(withField(128)).entries).toEqual([directory("a")]);
+    expect(decodeDirectoryNode(withField(129)).entries).toEqual([directory("a")]);
+    expect(() => decodeDirectoryNode(withField(128))).toThrow(CorruptionError);
     expect(() => decodeDirectoryNode(withField(22))).toThrow(UnsupportedFormatError);
+  });
+
+  test("keep of which kind a disk was, in these bytes", () => {
+    const { metadata } = directory("a");
+    const disk = {
+      format: "qcow2",
+      fileBytes: 393216,
+      clusterBytes: 65536,
+      compat: "1.1",
+      compression: "zstd",
+      lazyRefcounts: true,
+      extendedL2: false,
+      backingFormat: "raw",
+      externalData: false,
+    } as const;
+    const entry: DirectoryEntry = {
+      name: "a",
+      metadata: { ...metadata, type: "file", size: 1048576 },
+      content: { kind: "image", height: 0 },
+      disk,
+    };
+    const bytes = encodeDirectoryNode({ entries: [entry] });
+    expect(decodeDirectoryNode(bytes).entries).toEqual([entry]);
+    const text = Buffer.from(bytes).toString("latin1");
+    expect(text.slice(text.indexOf("{") - 3)).toBe(
+      '\x80\xbd\x01{"version":1,"format":"qcow2","fileBytes":393216,"clusterBytes":65536,"compat":"1.1",' +
+        '"compression":"zstd","lazyRefcounts":true,"extendedL2":false,"backingFormat":"raw","externalData":false}',
+    );
   });
 
   test("are cut into pages of at most 1 MiB, and a new name leaves most pages alone", () => {

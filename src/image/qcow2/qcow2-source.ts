@@ -30,7 +30,7 @@ interface Bytes {
 
 const readAt = promisify(read);
 
-export class Qcow2Source implements DiskSource {
+export class Qcow2Source implements DiskSource, Disposable {
   readonly path: string;
   readonly size: number;
   readonly chain: Qcow2Chain;

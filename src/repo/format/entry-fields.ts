@@ -10,6 +10,14 @@ import { ByteWriter } from "./byte-writer.ts";
 
 const knownTagMax = 21;
 const ignorableTagMin = 128;
+/** Of those that may be passed over, the one that is known here; kept behind the others. */
+const diskTag = 128;
+const slotCount = knownTagMax + 2;
+
+function slotOf(tag: number): number | undefined {
+  if (tag <= knownTagMax) return tag;
+  return tag === diskTag ? knownTagMax + 1 : undefined;
+}
 
 /** Writes fields into memory that serves one entry after another. */
 export class FieldWriter {
@@ -63,9 +71,9 @@ function varintBytes(value: number): number {
  */
 export class FieldReader {
   readonly #values: ByteReader;
-  readonly #starts = new Uint32Array(knownTagMax + 1);
+  readonly #starts = new Uint32Array(slotCount);
   /** 0 where the entry has no such field. */
-  readonly #ends = new Uint32Array(knownTagMax + 1);
+  readonly #ends = new Uint32Array(slotCount);
 
   /** @param node  the bytes that `load`'s reader reads */
   constructor(node: Uint8Array) {
@@ -85,9 +93,10 @@ export class FieldReader {
       const fieldLength = reader.varint();
       const start = reader.offset;
       reader.skip(fieldLength);
-      if (tag <= knownTagMax) {
-        this.#starts[tag] = start;
-        this.#ends[tag] = reader.offset;
+      const slot = slotOf(tag);
+      if (slot !== undefined) {
+        this.#starts[slot] = start;
+        this.#ends[slot] = reader.offset;
       }
       before = tag;
     }
@@ -99,8 +108,9 @@ export class FieldReader {
   }
 
   find(tag: number): ByteReader | undefined {
-    const end = this.#ends[tag]!;
-    return end === 0 ? undefined : this.#values.section(this.#starts[tag]!, end);
+    const slot = slotOf(tag)!;
+    const end = this.#ends[slot]!;
+    return end === 0 ? undefined : this.#values.section(this.#starts[slot]!, end);
   }
 
   need(tag: number): ByteReader {

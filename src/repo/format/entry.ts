@@ -11,7 +11,7 @@
  *    5 gid varint            13 device id u64       20 image: u8 height ‖ root id 32, absent for a hole
  *    6 user (UTF-8)          14 links varint        21 directory node id 32
  *    7 group (UTF-8)         15 rdev: u32 major ‖ u32 minor
- *    8 mtime i64 ns          16 link target (bytes)
+ *    8 mtime i64 ns          16 link target (bytes)        128 disk (disk-details.ts), with 20 only
  *
  * Types: 0 file, 1 dir, 2 symlink, 3 chardev, 4 blockdev, 5 fifo, 6 socket. A field that would be 0
  * or empty is left out, but for 1, 2, 16, 18 where they belong. Unknown tags from 128 may be ignored,
@@ -22,6 +22,7 @@ import type { ExtendedAttribute, FileMetadata, FileType } from "../../file-metad
 import { nameFromBytes, nameToBytes } from "../../names.ts";
 import type { ByteReader } from "./byte-reader.ts";
 import { ByteWriter } from "./byte-writer.ts";
+import { decodeDiskDetails, type DiskDetails, encodeDiskDetails } from "./disk-details.ts";
 import type { FieldReader, FieldWriter } from "./entry-fields.ts";
 import { readChunk, writeChunk, type Chunk, type EntryContent } from "./file-content.ts";
 import {
@@ -38,6 +39,8 @@ export interface DirectoryEntry {
   readonly metadata: FileMetadata;
   /** What files and directories have, and nothing else. */
   readonly content?: EntryContent;
+  /** With `image` content that is what a guest saw, not the bytes of its file. */
+  readonly disk?: DiskDetails;
 }
 
 const fileTypes = [
@@ -72,6 +75,7 @@ const tag = {
   list: 19,
   image: 20,
   directory: 21,
+  disk: 128,
 } as const;
 
 /** @returns why no entry can have this name */
@@ -85,7 +89,7 @@ export function nameFault(name: Uint8Array): string | undefined {
 /** The entry's record, its length before it.
  * @param fields  scratch, the same for a whole directory */
 export function encodeEntry(entry: DirectoryEntry, fields: FieldWriter): Uint8Array {
-  const { name, metadata, content } = entry;
+  const { name, metadata, content, disk } = entry;
   fields.reset();
   const nameBytes = nameToBytes(name);
   const wrongName = nameFault(nameBytes);
@@ -118,6 +122,10 @@ export function encodeEntry(entry: DirectoryEntry, fields: FieldWriter): Uint8Ar
   }
   if (metadata.xattrs.length > 0) fields.put(tag.xattrs, encodeXattrs(metadata.xattrs));
   if (content !== undefined) putContent(fields, content);
+  if (disk !== undefined) {
+    assert(content?.kind === "image", "an entry has disk details and is no image");
+    fields.put(tag.disk, encodeDiskDetails(disk));
+  }
   return fields.record();
 }
 
@@ -176,8 +184,16 @@ export function readEntry(
   const wrong = contentFault(metadata, content);
   if (wrong !== undefined) fields.fail(`it ${wrong}`);
   const name = nameFromBytes(nameBytes);
+  const disk = fields.find(tag.disk)?.rest();
+  if (disk !== undefined && content?.kind !== "image")
+    fields.fail("it has disk details and is no image");
   return {
-    entry: content === undefined ? { name, metadata } : { name, metadata, content },
+    entry: {
+      name,
+      metadata,
+      ...(content === undefined ? {} : { content }),
+      ...(disk === undefined ? {} : { disk: decodeDiskDetails(disk) }),
+    },
     nameBytes,
   };
 }

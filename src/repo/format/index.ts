@@ -99,3 +99,4 @@ export {
 } from "./list-node.ts";
 export { decodeSegmentNode, encodeSegmentNode, holeRun, type SegmentNode } from "./segment-node.ts";
 export { decodeMapNode, encodeMapNode, heightFor, type MapNode } from "./map-node.ts";
+export type { DiskDetails } from "./disk-details.ts";

@@ -44,6 +44,8 @@ export interface BackupOptions {
   /** Patterns of what is a disk image, or is not, whatever it looks like. */
   readonly images?: readonly string[] | undefined;
   readonly noImages?: readonly string[] | undefined;
+  /** Folders below which backing files of images may lie, beside the images' own. */
+  readonly backingDirs?: readonly string[] | undefined;
   /** Where several runs read the same source side by side: this one's share of it. */
   readonly share?: SourceShare | undefined;
 }

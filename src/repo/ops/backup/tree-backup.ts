@@ -15,9 +15,16 @@ import {
   walk,
   type WalkEvent,
 } from "../../../files/index.ts";
-import { classifyImage, ImageSource, openImageSource } from "../../../image/index.ts";
+import {
+  classifyImage,
+  diskFormat,
+  type DiskSource,
+  ImageSource,
+  openImageSource,
+  type Qcow2Source,
+} from "../../../image/index.ts";
 import { nameToBytes, printableName } from "../../../names.ts";
-import { statNs } from "../../../posix/index.ts";
+import { isLockedForWriting, statNs } from "../../../posix/index.ts";
 import type { BlobWriter } from "../../blobs/index.ts";
 import type {
   DirectoryContent,
@@ -28,6 +35,14 @@ import type {
 import { type StoreTree, storeDirectory } from "../tree-writer.ts";
 import { faultText, FileStorer, smallFileBytes, type StoredFile } from "./file-content.ts";
 import { storeImage } from "./image-content.ts";
+import {
+  asListed,
+  diskDetails,
+  droppedTexts,
+  failureText,
+  isQcow2File,
+  openQcow2,
+} from "./qcow2-entry.ts";
 import type { BackupOptions } from "./options.ts";
 import type { SourceShare } from "./shared-source.ts";
 import { isUnchanged, type ParentDirectory } from "./parent.ts";
@@ -78,6 +93,8 @@ export async function backUpTree(
   const builder = new TreeBuilder(context, {
     devices,
     force: options.force === true,
+    named: new Set(options.paths.map((path) => resolve(options.cwd, path))),
+    backingDirs: (options.backingDirs ?? []).map((dir) => resolve(options.cwd, dir)),
     images: compilePatterns(options.images ?? []),
     noImages: compilePatterns(options.noImages ?? []),
     share: options.share,
@@ -95,6 +112,9 @@ export async function backUpTree(
 interface Choices {
   readonly devices: ReadonlySet<string>;
   readonly force: boolean;
+  /** Absolute paths: disks among them are read as their guests see them. */
+  readonly named: ReadonlySet<string>;
+  readonly backingDirs: readonly string[];
   readonly images: PathMatcher;
   readonly noImages: PathMatcher;
   readonly share: SourceShare | undefined;
@@ -174,12 +194,21 @@ class TreeBuilder {
     if (
       before?.content !== undefined &&
       !this.#choices.force &&
-      isUnchanged(metadata, before.metadata)
+      isUnchanged(metadata, asListed(before))
     ) {
-      if (this.#isSameKind(path, before.content) && (await this.#context.isStored(before))) {
+      if (this.#isSameKind(path, before) && (await this.#context.isStored(before))) {
         tally.count("unmodified", metadata.size, path);
         tally.advance(metadata.size, path);
-        this.#add(Promise.resolve({ name, metadata, content: before.content }));
+        const { content, disk } = before;
+        const size = before.metadata.size;
+        this.#add(
+          Promise.resolve({
+            name,
+            metadata: { ...metadata, size },
+            content,
+            ...(disk === undefined ? {} : { disk }),
+          }),
+        );
         return;
       }
     }
@@ -189,7 +218,9 @@ class TreeBuilder {
       return;
     }
     const state = before === undefined ? "new" : "changed";
-    if (this.#isImage(path, opened.file)) await this.#imageFile(opened.file, name, before);
+    const format = this.#diskFormat(path, opened.file);
+    if (format === "qcow2") await this.#qcow2(opened.file, name, before);
+    else if (this.#isImage(path, opened.file)) await this.#imageFile(opened.file, name, before);
     else await this.#ordinaryFile(opened.file, name, state);
   }
 
@@ -227,10 +258,50 @@ class TreeBuilder {
   ): Promise<void> {
     // The source closes the descriptor.
     using image = new ImageSource(file.fd, file.path, statNs(fstatSync(file.fd, { bigint: true })));
+    this.#warnOfWriter(image);
     const content = await this.#image(image, before);
     if (content === undefined) return;
     this.#context.tally.count(before === undefined ? "new" : "changed", image.size, file.path);
     this.#add(Promise.resolve({ name, metadata: { ...file.metadata, size: image.size }, content }));
+  }
+
+  /** Which disk format is to be read as its guest sees it. */
+  #diskFormat(path: string, file: SourceFile): "qcow2" | undefined {
+    if (!this.#isDisk(path)) return undefined;
+    const format = diskFormat(file.fd);
+    if (format === undefined) return undefined;
+    if (format.name === "qcow2") return format.name;
+    this.#context.tally.warn(
+      `${printableName(path)} is a ${format.title}: it is kept as the bytes of its file. ` +
+        `For what its guest sees: qemu-img convert -O qcow2 ${printableName(path)} NEW`,
+      false,
+    );
+    return undefined;
+  }
+
+  /** Named or matched, and so read as its guest sees it if it has a format; inside a tree it stays bytes. */
+  #isDisk(path: string): boolean {
+    if (this.#choices.noImages.matches(path)) return false;
+    return this.#choices.named.has(path) || this.#choices.images.matches(path);
+  }
+
+  async #qcow2(file: SourceFile, name: string, before: DirectoryEntry | undefined): Promise<void> {
+    const { tally } = this.#context;
+    let source: Qcow2Source;
+    try {
+      source = openQcow2(file, this.#choices.backingDirs);
+    } catch (error) {
+      tally.warn(`${failureText(error)}. It is not in the snapshot`);
+      return;
+    }
+    using image = source;
+    for (const text of droppedTexts(image)) tally.warn(text, false);
+    const content = await this.#image(image, before);
+    if (content === undefined) return;
+    tally.count(before === undefined ? "new" : "changed", image.size, file.path);
+    const metadata = { ...file.metadata, size: image.size };
+    const disk = diskDetails(image, file.metadata.size);
+    this.#add(Promise.resolve({ name, metadata, content, disk }));
   }
 
   /** A block device that was named: kept as a file of its size, so that it can be restored to a file too. */
@@ -245,6 +316,7 @@ class TreeBuilder {
       return;
     }
     using source = image;
+    this.#warnOfWriter(source);
     const before = await this.#stack.at(-1)!.parent?.entry(name);
     const content = await this.#image(source, before);
     if (content === undefined) return;
@@ -253,8 +325,16 @@ class TreeBuilder {
     this.#add(Promise.resolve({ name, metadata, content }));
   }
 
+  #warnOfWriter({ fd, path }: ImageSource): void {
+    if (!isLockedForWriting(fd)) return;
+    this.#context.tally.warn(
+      `${printableName(path)} is in use by a running machine: what is stored may be a mixture of states. ` +
+        "Back the machine up while it runs: ashlar backup --libvirt DOMAIN, or --qmp SOCKET",
+    );
+  }
+
   async #image(
-    image: ImageSource,
+    image: DiskSource,
     before: DirectoryEntry | undefined,
   ): Promise<EntryContent | undefined> {
     const { writer, storeTree, settings, lanes, tally, signal } = this.#context;
@@ -285,9 +365,14 @@ class TreeBuilder {
   }
 
   /** With `--image` or `--no-image` an unchanged file may have to be cut otherwise. */
-  #isSameKind(path: string, content: EntryContent): boolean {
-    if (this.#choices.noImages.matches(path)) return content.kind !== "image";
-    return !this.#choices.images.matches(path) || content.kind === "image";
+  #isSameKind(path: string, { content, disk }: DirectoryEntry): boolean {
+    if (disk !== undefined) {
+      // What it stood on may have changed although it did not.
+      return this.#isDisk(path) && disk.backingFormat === undefined && !disk.externalData;
+    }
+    if (this.#choices.noImages.matches(path)) return content?.kind !== "image";
+    if (this.#choices.images.matches(path) && content?.kind !== "image") return false;
+    return !this.#isDisk(path) || !isQcow2File(path);
   }
 
   #isImage(path: string, file: SourceFile): boolean {
