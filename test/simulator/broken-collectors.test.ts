@@ -16,9 +16,6 @@ vi.mock("../../src/chunker/aligned-wasm.ts", async (original) =>
 vi.mock("../../src/repo/ops/collector/sweep-plan.ts", async (original) =>
   (await import("./broken.ts")).sweepPlan(original),
 );
-vi.mock("../../src/repo/ops/collector/fence.ts", async (original) =>
-  (await import("./broken.ts")).fence(original),
-);
 vi.mock("../../src/repo/ops/collector/census.ts", async (original) =>
   (await import("./broken.ts")).census(original),
 );
@@ -38,7 +35,8 @@ vi.mock("../../src/repo/ops/commit.ts", async (original) =>
   (await import("./broken.ts")).commits(original),
 );
 
-const seedsMost = Number(process.env["ASHLAR_BREAK_SEEDS"] ?? 3000);
+/** Each was found by the hundredth when it was written. */
+const seedsMost = Number(process.env["ASHLAR_BREAK_SEEDS"] ?? 400);
 
 let states: readonly StartState[];
 beforeAll(async () => {

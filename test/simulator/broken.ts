@@ -5,8 +5,6 @@ type Any = (...args: unknown[]) => unknown;
 
 export const breaks = [
   "a sweep heeds no session",
-  "all packs may be marked while a session lives (R5)",
-  "sessions that seem dead are not fenced (R6)",
   "a census names no session",
   "without a grace nobody looks for newcomers",
   "bases of deltas are not kept (R1)",
@@ -30,22 +28,6 @@ export async function sweepPlan(original: Original): Promise<Module> {
     ...module,
     planSweeps: unless("a sweep heeds no session", planSweeps, (marks, censuses, _, clock) =>
       planSweeps(marks, censuses, [], clock),
-    ),
-    markablePacks: unless(
-      "all packs may be marked while a session lives (R5)",
-      module["markablePacks"],
-      (listing) => listing,
-    ),
-  };
-}
-
-export async function fence(original: Original): Promise<Module> {
-  const { fenceGone } = await original();
-  return {
-    fenceGone: unless(
-      "sessions that seem dead are not fenced (R6)",
-      fenceGone,
-      (_repository, protocol) => Promise.resolve(protocol),
     ),
   };
 }

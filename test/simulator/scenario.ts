@@ -90,7 +90,10 @@ class Run {
     const backups = round === 0 ? numbers.pick([1, 1, 2]) : numbers.below(isSlow ? 1 : 2);
     for (let n = 0; n < backups; n++) {
       const actor = world.backup(hosts[(first + n) % hosts.length]!, world.newDisk());
-      if (isSlow) actor.slowMs = numbers.pick([1, 4, 9]) * 60_000;
+      if (isSlow) {
+        actor.slowMs = numbers.pick([1, 4, 9]) * 60_000;
+        actor.quickCalls = numbers.below(80);
+      }
       this.#actors.push(actor);
     }
     const ids = world.watch.visible.filter((id) => !this.#gone.has(id));

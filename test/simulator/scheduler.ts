@@ -37,6 +37,8 @@ export class Actor {
   isUndisturbed = false;
   /** Each of its calls takes so long, but for its session's: a link that is slow, a disk that is large. */
   slowMs = 0;
+  /** Calls that are made before that begins. */
+  quickCalls = 0;
   /** Calls of its that were made to fail. */
   faults = 0;
   outcome: Outcome | undefined;
@@ -154,7 +156,8 @@ export class Scheduler {
   ): Promise<unknown> {
     if (actor.isDead) return Promise.reject(new SimulatedCrash());
     return new Promise((resolve, reject) => {
-      const readyAtMs = this.#time.nowMs + (kind === "locks" ? 0 : actor.slowMs);
+      const isQuick = kind === "locks" || actor.quickCalls-- > 0;
+      const readyAtMs = this.#time.nowMs + (isQuick ? 0 : actor.slowMs);
       this.#calls.push({ actor, operation, kind, name, readyAtMs, act, resolve, reject });
     });
   }
