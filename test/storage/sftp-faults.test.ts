@@ -178,13 +178,15 @@ describe("SftpStorage whose caller stops", () => {
   it("leaves the caller's memory alone after an abort", async (context) => {
     const { storage } = await make(context);
     await storage.put("data", name, [body]);
-    proxy.set({ delayMs: 20 });
+    // Opened after 200 ms, read after 400: stopped in between, when the reads are on their way.
+    proxy.set({ delayMs: 100 });
     const controller = new AbortController();
     const into = new Uint8Array(new SharedArrayBuffer(body.length));
-    const reading = storage.get("data", name, undefined, { into, signal: controller.signal });
+    const range = { offset: 0, length: body.length };
+    const reading = storage.get("data", name, range, { into, signal: controller.signal });
     setTimeout(() => {
       controller.abort(new Error("stopped"));
-    }, 60);
+    }, 300);
     await expect(reading).rejects.toThrow("stopped");
     into.fill(7);
     proxy.set({});
