@@ -1,6 +1,7 @@
 /** Requests to one server: kept connections, time limits, bodies from any memory; every failure as a BackendError. */
 import http from "node:http";
 import https from "node:https";
+import type { Socket } from "node:net";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { StoreError } from "../../errors.ts";
@@ -106,9 +107,9 @@ export class HttpCalls {
   /** Awaited after bytes came, so that the server is held back by the user's limit. */
   async received(answer: HttpAnswer, bytes: number): Promise<void> {
     if (this.#pace === undefined) return;
-    answer.socket.setTimeout(0);
+    setSocketTimeout(answer, 0);
     await this.#pace.receive(bytes);
-    answer.socket.setTimeout(this.server.idleTimeoutMs);
+    setSocketTimeout(answer, this.server.idleTimeoutMs);
   }
 
   /** A wait for the user's limit is no stall. */
@@ -158,12 +159,22 @@ export class HttpCalls {
       },
       ...(signal === undefined ? {} : { signal }),
     });
+    let answer: http.IncomingMessage | undefined;
+    outgoing.once("response", (response) => {
+      answer = response;
+    });
     outgoing.setTimeout(server.idleTimeoutMs, () => {
-      outgoing.destroy(new StalledError(`nothing moved for ${server.idleTimeoutMs / 1000} s`));
+      const error = new StalledError(`nothing moved for ${server.idleTimeoutMs / 1000} s`);
+      (answer ?? outgoing).destroy(error); // Whoever reads the answer hears why.
     });
     limitConnecting(outgoing, server);
     return outgoing;
   }
+}
+
+/** An answer that is whole has given its socket back, whatever the types say. */
+function setSocketTimeout(answer: HttpAnswer, ms: number): void {
+  (answer.socket as Socket | null)?.setTimeout(ms);
 }
 
 function limitConnecting(outgoing: http.ClientRequest, server: RestServer): void {
