@@ -1,6 +1,7 @@
 /** Puts an object under a name that nobody has taken, whole or not at all. */
 import type { Pace } from "../backend.ts";
 import { openFlag } from "./packets.ts";
+import type { TidyUp } from "./read.ts";
 import { type Handle, type SftpSession, StatusError } from "./session.ts";
 import { ignoreAbsent } from "./sftp-errors.ts";
 import { writeParts } from "./transfer.ts";
@@ -21,8 +22,7 @@ export interface PutOptions {
   readonly parts: readonly Uint8Array[];
   readonly pace: Pace | undefined;
   readonly signal: AbortSignal | undefined;
-  /** What nobody waits for, and may fail. */
-  readonly tidyUp: (act: Promise<unknown>) => void;
+  readonly tidyUp: TidyUp;
   /** Removes the temporary, now or when there is a connection again. */
   readonly discard: (temporary: string) => void;
 }

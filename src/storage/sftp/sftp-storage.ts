@@ -6,12 +6,7 @@
  * lacks of these is done without, and `traits` says so.
  */
 import { mapConcurrent } from "../../async.ts";
-import {
-  assert,
-  CorruptionError,
-  RepositoryExistsError,
-  RepositoryNotFoundError,
-} from "../../errors.ts";
+import { CorruptionError, RepositoryExistsError, RepositoryNotFoundError } from "../../errors.ts";
 import type { Pace } from "../backend.ts";
 import { folderOf, folders, foldersToList, isObjectName, temporaryPrefix } from "../layout.ts";
 import {
@@ -23,13 +18,14 @@ import {
   type StorageCall,
   type StorageTraits,
 } from "../storage.ts";
-import { type Attributes, type Entry, openFlag } from "./packets.ts";
+import type { Attributes } from "./packets.ts";
 import { makeFolders } from "./make-folders.ts";
 import { canSyncFolders, putObject, type PutWays } from "./put.ts";
+import { readEntries, readObject, type ReadOptions } from "./read.ts";
 import { ConnectionLost, type RoundCounter, type SftpSession } from "./session.ts";
 import type { SftpSessions } from "./sessions.ts";
 import { ignoreAbsent, putError, sftpError } from "./sftp-errors.ts";
-import { largeReads, readRange, smallReads, unlessAborted } from "./transfer.ts";
+import { unlessAborted } from "./transfer.ts";
 
 const foldersInFlight = 32;
 /** A transfer of this much is worth a session of its own. */
@@ -125,9 +121,7 @@ export class SftpStorage implements Storage {
           parts,
           pace: this.#pace,
           signal: call?.signal,
-          tidyUp: (act) => {
-            this.#tidyUp(act);
-          },
+          tidyUp: this.#tidyUp,
           discard: (temporary) => {
             this.#discard(session, temporary);
           },
@@ -152,9 +146,9 @@ export class SftpStorage implements Storage {
       if (call?.into === undefined) return unlessAborted(call?.signal, config);
     }
     return this.#act(what, isLong, call, async (session) => {
-      const path = pathOf(kind, name);
+      const path = this.#at(pathOf(kind, name));
       try {
-        const bytes = await this.#read(session, path, range, call);
+        const bytes = await readObject(session, path, range, this.#readOptions(call));
         if (bytes === undefined) await this.#assertPresent(session);
         return bytes;
       } catch (error) {
@@ -180,7 +174,7 @@ export class SftpStorage implements Storage {
     const what = `Cannot list ${kind} objects of ${this.location}`;
     const listings = mapConcurrent(foldersToList(kind, prefix), foldersInFlight, (folder) =>
       this.#act(what, false, call, async (session) => {
-        const entries = await this.#entries(session, folder);
+        const entries = await readEntries(session, this.#at(folder), this.#tidyUp);
         return entries.filter(
           ({ name, isFile }) =>
             isFile &&
@@ -220,7 +214,11 @@ export class SftpStorage implements Storage {
     const sweeps = mapConcurrent(["", ...folders], foldersInFlight, (folder) =>
       this.#act(what, false, undefined, async (session) => {
         let freed = 0;
-        for (const { name, size, modified, isFile } of await this.#entries(session, folder)) {
+        for (const { name, size, modified, isFile } of await readEntries(
+          session,
+          this.#at(folder),
+          this.#tidyUp,
+        )) {
           if (!isFile || !name.startsWith(temporaryPrefix) || modified * 1000 >= before) continue;
           const isGone = await this.#remove(session, folder === "" ? name : `${folder}/${name}`);
           if (isGone) freed += size;
@@ -248,7 +246,12 @@ export class SftpStorage implements Storage {
   #readConfig(): Promise<Uint8Array> {
     const what = `Cannot open repository ${this.location}`;
     return this.#act(what, false, undefined, async (session) => {
-      const bytes = await this.#read(session, configName, undefined, undefined);
+      const bytes = await readObject(
+        session,
+        this.#at(configName),
+        undefined,
+        this.#readOptions(undefined),
+      );
       if (bytes !== undefined) return bytes;
       throw new RepositoryNotFoundError(`${what}: there is none`, {
         hint: "Check the path: after sftp://HOST it is absolute, after sftp://HOST/~/ it begins where the login does. Only `ashlar init` creates a repository",
@@ -282,71 +285,6 @@ export class SftpStorage implements Storage {
       return await unlessAborted(call?.signal, acting);
     } catch (error) {
       throw sftpError(error, what);
-    }
-  }
-
-  /** Whole, or a range of it; undefined when there is none. */
-  async #read(
-    session: SftpSession,
-    path: string,
-    range: ByteRange | undefined,
-    call: (StorageCall & { readonly into?: Uint8Array }) | undefined,
-  ): Promise<Uint8Array | undefined> {
-    const full = this.#at(path);
-    if (range?.length === 0) return this.#readNothing(session, full, range.offset);
-    const handle = await session.open(full, openFlag.read).catch(ignoreAbsent);
-    if (handle === undefined) return undefined;
-    const shape = session.isOpenSsh ? largeReads : smallReads;
-    const options = { shape, pace: this.#pace, signal: call?.signal };
-    try {
-      if (range !== undefined) {
-        const bytes = memoryFor(range, call?.into);
-        await readRange(session, handle, range.offset, bytes, options);
-        return bytes;
-      }
-      // Most objects that are read whole are small: their first bytes come with their size.
-      const [{ size }, head] = await Promise.all([
-        session.statHandle(handle),
-        session.read(handle, 0, shape.pieceBytes),
-      ]);
-      call?.signal?.throwIfAborted();
-      const bytes = memoryFor({ offset: 0, length: size }, call?.into);
-      const begun = Math.min(head?.length ?? 0, size);
-      if (head !== undefined) bytes.set(head.subarray(0, begun));
-      await this.#pace?.receive(begun, call?.signal);
-      if (begun < size) await readRange(session, handle, begun, bytes.subarray(begun), options);
-      return bytes;
-    } finally {
-      this.#tidyUp(session.close(handle));
-    }
-  }
-
-  async #readNothing(
-    session: SftpSession,
-    path: string,
-    offset: number,
-  ): Promise<Uint8Array | undefined> {
-    const info = await this.#look(session, path);
-    if (info !== undefined && info.size < offset)
-      throw new CorruptionError(`it ends before byte ${offset}`);
-    return info === undefined ? undefined : new Uint8Array(0);
-  }
-
-  async #entries(session: SftpSession, folder: string): Promise<Entry[]> {
-    const handle = await session.openFolder(this.#at(folder));
-    const entries: Entry[] = [];
-    // OpenSSH answers in order: the question whether that was all need not wait for the first answer.
-    const asked = session.isOpenSsh ? 2 : 1;
-    try {
-      for (;;) {
-        const questions = Array.from({ length: asked }, () => session.readFolder(handle));
-        for (const found of await Promise.all(questions)) {
-          if (found === undefined) return entries;
-          entries.push(...found);
-        }
-      }
-    } finally {
-      this.#tidyUp(session.close(handle));
     }
   }
 
@@ -397,11 +335,15 @@ export class SftpStorage implements Storage {
   }
 
   /** Nobody waits for it, and it may fail. */
-  #tidyUp(act: Promise<unknown>): void {
+  readonly #tidyUp = (act: Promise<unknown>): void => {
     const tidied: Promise<unknown> = act
       .catch(() => undefined)
       .finally(() => this.#tidying.delete(tidied));
     this.#tidying.add(tidied);
+  };
+
+  #readOptions(call: (StorageCall & { readonly into?: Uint8Array }) | undefined): ReadOptions {
+    return { into: call?.into, signal: call?.signal, pace: this.#pace, tidyUp: this.#tidyUp };
   }
 
   #word(): string {
@@ -415,11 +357,4 @@ export class SftpStorage implements Storage {
 function pathOf(kind: ObjectKind, name: string): string {
   const folder = folderOf(kind, name);
   return folder === "" ? name : `${folder}/${name}`;
-}
-
-function memoryFor({ offset, length }: ByteRange, into: Uint8Array | undefined): Uint8Array {
-  assert(offset >= 0 && length >= 0, "a range begins and ends at or after 0");
-  const bytes = into === undefined ? new Uint8Array(length) : into.subarray(0, length);
-  assert(bytes.length === length, "a buffer holds the range read into it");
-  return bytes;
 }
