@@ -4,6 +4,7 @@
  */
 import http from "node:http";
 import https from "node:https";
+import type { Socket } from "node:net";
 import { Readable } from "node:stream";
 import type { Pace } from "../backend.ts";
 
@@ -101,9 +102,9 @@ export class S3Http {
   async received(body: http.IncomingMessage, bytes: number, signal: AbortSignal | undefined) {
     const { pace, idleTimeoutMs } = this.#options;
     if (pace === undefined) return;
-    body.socket.setTimeout(0);
+    setSocketTimeout(body, 0);
     await pace.receive(bytes, signal);
-    body.socket.setTimeout(idleTimeoutMs);
+    setSocketTimeout(body, idleTimeoutMs);
   }
 
   destroy(): void {
@@ -240,4 +241,9 @@ function* pieces(parts: readonly Uint8Array[]): Generator<Uint8Array> {
     for (let at = 0; at < part.length; at += pieceBytes) yield part.subarray(at, at + pieceBytes);
   }
   if (small.length > 0) yield Buffer.concat(small);
+}
+
+/** A body that is whole has given its socket back, whatever the types say. */
+function setSocketTimeout(body: http.IncomingMessage, ms: number): void {
+  (body.socket as Socket | null)?.setTimeout(ms);
 }
