@@ -100,7 +100,14 @@ const graceMs = 24 * 3_600_000;
 
 function session(id: string, liveness: ObservedSession["liveness"] = "live"): ObservedSession {
   return {
-    ...{ session: id, kind: "writer", hostname: `host ${id}`, newestName: `${id} 0`, liveness },
+    ...{
+      session: id,
+      ttlSeconds: 1800,
+      kind: "writer",
+      hostname: `host ${id}`,
+      newestName: `${id} 0`,
+      liveness,
+    },
     ...{ newestNumber: 0, firstSeenMs: nowMs, objects: [] },
   };
 }

@@ -38,15 +38,19 @@ export const atOnce: PruneOptions = {
 /** Every operation opens the repository anew, as each run of the program does. */
 export class PruneLab implements AsyncDisposable {
   readonly folder = mkdtempSync(join(tmpdir(), "ashlar-prune-"));
-  storage = new MemoryStorage();
+  storage: MemoryStorage;
   readonly warnings: string[] = [];
   /** What each committed snapshot must give back. */
   readonly committed = new Map<string, { readonly path: string; readonly bytes: Uint8Array }>();
   nowMs = Date.UTC(2026, 10, 23, 3);
   #runs = 0;
 
-  static async create(): Promise<PruneLab> {
-    const lab = new PruneLab();
+  private constructor(storage: MemoryStorage) {
+    this.storage = storage;
+  }
+
+  static async create(storage = new MemoryStorage()): Promise<PruneLab> {
+    const lab = new PruneLab(storage);
     await (await Repository.create(lab.storage, fullKey, lab.environment("host"))).close();
     return lab;
   }

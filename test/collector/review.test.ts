@@ -3,7 +3,8 @@ import { expect, test } from "vitest";
 import type { ObjectKind, Storage } from "../../src/storage/index.ts";
 import { ForwardingStorage } from "../support/storage-forwarding.ts";
 import { InterruptedStorage } from "./mixing-storage.ts";
-import { atOnce, disk, patched, PruneLab } from "./prune-lab.ts";
+import { MemoryStorage } from "../support/storage-memory.ts";
+import { atOnce, daily, day, disk, patched, PruneLab } from "./prune-lab.ts";
 
 /** Lets something happen between a copy's pack and its index object. */
 class AfterCopyStorage extends ForwardingStorage {
@@ -73,4 +74,38 @@ test("two prunes without a grace, blind to each other, do not delete each other'
   const packs = await lab.names("data");
   expect(await lab.prune(atOnce)).toMatchObject({ packsFreed: 0 });
   expect(await lab.names("data")).toEqual(packs);
+});
+
+test("where nothing can be put if absent, what is marked stays for a week", async () => {
+  await using lab = await PruneLab.create(
+    new MemoryStorage({ conditionalPut: false, local: true }),
+  );
+  const old = await lab.backup(disk("old"));
+  await lab.backup(disk("new"));
+  await lab.forget([old]);
+  await lab.prune(daily);
+  lab.nowMs += 6 * day;
+  expect(await lab.prune(daily)).toMatchObject({ packsFreed: 0 });
+  lab.nowMs += day;
+  expect((await lab.prune(daily)).packsFreed).toBeGreaterThan(0);
+  await lab.expectSound();
+});
+
+test("a pack that another prune took in mid-run makes this one give way", async () => {
+  await using lab = await PruneLab.create();
+  const first = disk("first");
+  const old = await lab.backup(first);
+  await lab.backup(patched(first, 0, disk("other", 32)));
+  await lab.forget([old]);
+  // The other has copied what is needed of both packs and deleted them, before this one copies.
+  const interrupted = new InterruptedStorage(lab.storage, "data", async () => {
+    await deleteSessions(lab);
+    await lab.prune(atOnce);
+  });
+  await lab.prune(atOnce, interrupted).catch((error: unknown) => {
+    expect(error).toMatchObject({ exitCode: 11 });
+  });
+  await lab.expectAllRestore();
+  await lab.prune(atOnce);
+  await lab.expectSound();
 });

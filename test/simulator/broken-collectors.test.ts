@@ -55,6 +55,20 @@ test.each(breaks)("%s", { timeout: 600_000 }, async (how) => {
   }
 });
 
+test("the same seed is the same run, call by call", async () => {
+  for (const seed of [1, 2, 3, 4, 5, 6]) {
+    const [first, second] = [await traceOf(seed), await traceOf(seed)];
+    expect(first.length).toBeGreaterThan(20);
+    expect(second).toEqual(first);
+  }
+});
+
+async function traceOf(seed: number): Promise<string[]> {
+  const lines: string[] = [];
+  await simulate(seed, states, (line) => lines.push(line));
+  return lines;
+}
+
 async function firstToFail(): Promise<string | undefined> {
   for (let seed = 1; seed <= seedsMost; seed++) {
     try {

@@ -31,10 +31,11 @@ import { lookAround, sessionsOfOthers, type View } from "./view.ts";
  */
 export async function prune(
   repository: Repository,
-  options: PruneOptions,
+  asked: PruneOptions,
   hooks: PruneHooks = {},
 ): Promise<PruneSummary> {
   if (repository.role !== "full") throw needsFullKey("Cannot prune");
+  const options = { ...asked, graceMs: safeGrace(repository, asked.graceMs) };
   const session = options.dryRun === true ? undefined : await startSession(repository);
   try {
     await using run = await PruneRun.begin(repository, options, hooks, session);
@@ -59,6 +60,21 @@ async function startSession(repository: Repository): Promise<Session | undefined
     repository.environment.warn("The disk is full: going on without a session to make room");
     return undefined;
   }
+}
+
+const lateListsGraceMs = 7 * 24 * 3_600_000;
+
+/** What cannot put if absent may list late as well: a week is longer than any list lags, or backup takes. */
+function safeGrace({ storage, environment }: Repository, graceMs: number): number {
+  if (storage.traits.conditionalPut || graceMs >= lateListsGraceMs) return graceMs;
+  if (graceMs > 0) {
+    environment.note("This storage has no conditional put: what is marked stays for 7 days");
+    return lateListsGraceMs;
+  }
+  environment.warn(
+    "This storage has no conditional put, and its lists may lag: prune it without a grace only while nothing else is at work, and from one host",
+  );
+  return graceMs;
 }
 
 const staleTemporaryMs = 24 * 3_600_000;
