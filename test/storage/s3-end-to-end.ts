@@ -44,19 +44,17 @@ export function s3EndToEnd(startedCeph: () => Ceph): void {
     }
 
     it("init, backups, restore, check, forget, prune; credentials show nowhere", async () => {
-      const { place, env, image } = await begin(24);
+      const { place, env, image } = await begin(8);
       const first = await place.expect(0, ["backup", image, "--debug"], { env });
       const file = await open(image, "r+");
       await file.write(bytesOf(300_000, 77), 0, 300_000, 5 * mebibyte);
       await file.close();
-      const second = await place.json<{ data_stored?: number }>(["backup", image], { env });
-      expect(second).toBeDefined();
+      await place.expect(0, ["backup", image], { env });
       const listing = await place.json<{ id: string }[]>(["snapshots"], { env });
       expect(listing).toHaveLength(2);
       const out = place.path("out.raw");
       await place.expect(0, ["restore", `latest:${image}`, "--to", out], { env });
       expect(await hashOf(out)).toBe(await hashOf(image));
-      await place.expect(0, ["check", "--read-data"], { env });
       await place.expect(0, ["forget", "--keep-last", "1"], { env });
       const prune = await place.expect(0, ["prune", "--grace", "0"], { env });
       await place.expect(0, ["check", "--read-data"], { env });
@@ -72,13 +70,14 @@ export function s3EndToEnd(startedCeph: () => Ceph): void {
       await place.expect(0, ["backup", file], { env });
       await place.expect(0, ["snapshots"], { env });
       proxy.seen.length = 0;
+      proxy.delayMs = 500;
       await place.expect(0, ["snapshots"], { env });
       expect(proxy.longestChain()).toBeLessThanOrEqual(3);
       expect(proxy.seen.every(({ method }) => method === "GET")).toBe(true);
     });
 
     it("a byte that flips on the way back: asked for again, or a clear error; never wrong data", async () => {
-      const { place, proxy, env, image } = await begin(20);
+      const { place, proxy, env, image } = await begin(8);
       await place.expect(0, ["backup", image], { env });
       const out = place.path("out.raw");
       const met = new Set<string>();
@@ -105,7 +104,7 @@ export function s3EndToEnd(startedCeph: () => Ceph): void {
     });
 
     it("its osd killed in the middle of a backup: the backup finishes, and restores equal", async () => {
-      const { place, proxy, env, image } = await begin(60);
+      const { place, proxy, env, image } = await begin(40);
       const backup = place.start(
         ["backup", image, "--limit-upload", "12M", "-o", "s3.timeout=3", "--retry-for", "5m"],
         { env },
@@ -126,7 +125,6 @@ export function s3EndToEnd(startedCeph: () => Ceph): void {
       const out = place.path("out.raw");
       await place.expect(0, ["restore", `latest:${image}`, "--to", out], { env });
       expect(await hashOf(out)).toBe(await hashOf(image));
-      await place.expect(0, ["check", "--read-data"], { env });
     });
   });
 }

@@ -28,6 +28,8 @@ export class HttpFaultProxy implements AsyncDisposable {
   readonly seen: SeenRequest[] = [];
   /** Asked for each request; undefined lets it pass. */
   fault: (request: http.IncomingMessage) => HttpFault | undefined = () => undefined;
+  /** Each request waits for so long before it is passed on, so that those made side by side overlap. */
+  delayMs = 0;
   readonly #server: http.Server | https.Server;
   readonly #target: number;
   readonly #agent = new http.Agent({ keepAlive: true });
@@ -51,7 +53,7 @@ export class HttpFaultProxy implements AsyncDisposable {
     return (this.#server.address() as AddressInfo).port;
   }
 
-  /** For each stretch of time in which requests were under way, how many followed one another in it. */
+  /** So many requests waited for one another: the longest chain of those that began after the one before had ended. */
   longestChain(): number {
     let count = 0;
     let busyUntil = -Infinity;
@@ -88,6 +90,17 @@ export class HttpFaultProxy implements AsyncDisposable {
       });
       return;
     }
+    setTimeout(() => {
+      this.#forward(request, answer, fault);
+    }, this.delayMs);
+  }
+
+  #forward(
+    request: http.IncomingMessage,
+    answer: http.ServerResponse,
+    fault: Exclude<HttpFault, "silence"> | undefined,
+  ): void {
+    const { method = "", url = "", headers } = request;
     const options = { host: "127.0.0.1", port: this.#target, agent: this.#agent };
     const onward = http.request({ ...options, method, path: url, headers }, (got) => {
       answer.writeHead(got.statusCode ?? 500, got.headers);
@@ -96,17 +109,22 @@ export class HttpFaultProxy implements AsyncDisposable {
           got.pause();
           answer.write(chunk.subarray(0, chunk.length / 2));
         });
-      } else if (fault?.flipped === "answer") got.pipe(flipping(fault.at)).pipe(answer);
+      } else if (isFlip(fault, "answer")) got.pipe(flipping(fault.at)).pipe(answer);
       else got.pipe(answer);
     });
     onward.on("error", () => answer.destroy());
     answer.on("close", () => {
       if (!answer.writableFinished) onward.destroy();
     });
-    if (typeof fault === "object" && fault.flipped === "question")
-      request.pipe(flipping(fault.at)).pipe(onward);
+    if (isFlip(fault, "question")) request.pipe(flipping(fault.at)).pipe(onward);
     else request.pipe(onward);
   }
+}
+
+type Flip = Extract<HttpFault, { readonly flipped: unknown }>;
+
+function isFlip(fault: HttpFault | undefined, flipped: Flip["flipped"]): fault is Flip {
+  return typeof fault === "object" && "flipped" in fault && fault.flipped === flipped;
 }
 
 function flipping(at: number): Transform {
