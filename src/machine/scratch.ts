@@ -23,7 +23,7 @@ export function assertScratchRoom(folder: string): void {
 /** @param act  is called once, when room is running out @returns a call that ends the watch */
 export function watchScratch(folder: string, act: (error: FailedError) => void): () => void {
   const timer = setInterval(() => {
-    const { free, reserve } = room(folder);
+    const { free, reserve } = roomOrNone(folder);
     if (free >= reserve) return;
     clearInterval(timer);
     act(
@@ -37,6 +37,15 @@ export function watchScratch(folder: string, act: (error: FailedError) => void):
   return () => {
     clearInterval(timer);
   };
+}
+
+/** A folder that is gone has no room. */
+function roomOrNone(folder: string): ReturnType<typeof room> {
+  try {
+    return room(folder);
+  } catch {
+    return { free: 0, reserve: 1 };
+  }
 }
 
 /** A tenth of the file system, within limits: what a guest may write between two looks. */

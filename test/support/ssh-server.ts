@@ -112,11 +112,6 @@ export class SshServer implements AsyncDisposable {
     return sshEnvironment(this.home, change);
   }
 
-  /** Ends the connections that there are; the server goes on. */
-  cut(): void {
-    for (const pid of childrenOf(this.#process.pid!).reverse()) kill(pid);
-  }
-
   /** Ends the connections that there are, and takes no new ones. */
   stop(): Promise<void> {
     return endWithChildren(this.#process);

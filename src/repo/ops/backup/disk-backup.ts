@@ -1,6 +1,6 @@
 /** The disks of a set into the tree of a snapshot, and small files about them beside them. */
 import type { FileMetadata } from "../../../file-metadata.ts";
-import { FailedError } from "../../../errors.ts";
+import { CorruptionError, FailedError } from "../../../errors.ts";
 import { printableName } from "../../../names.ts";
 import type { DirectoryContent, DirectoryEntry, EntryContent } from "../../format/index.ts";
 import type { Piece } from "../tree-reader.ts";
@@ -64,10 +64,14 @@ async function storeDisk(
   if (changes !== undefined && before !== undefined && context.audit > 0) {
     await auditUnchanged(context, disk, before, changes);
   }
+  const { readChunk } = context;
   const { content, fault } = await storeImage(writer, storeTree, source, settings, {
     segmentsInFlight: Math.max(1, context.lanes) * segmentsPerLane,
     bases: context.bases,
     parent,
+    changes: parent === undefined ? undefined : changes,
+    // What is damaged in the repository is still on the disk.
+    readChunk: readChunk && ((id) => Promise.resolve(readChunk(id)).catch(undefinedIfDamaged)),
     onBytes: (bytes) => {
       tally.advance(bytes, source.path);
     },
@@ -82,6 +86,10 @@ async function storeDisk(
   const change = source.changedSince();
   if (change !== undefined) tally.warn(`${name} ${change}: what was stored may be a mixture`);
   return content;
+}
+
+function undefinedIfDamaged(error: unknown): undefined {
+  if (!(error instanceof CorruptionError)) throw error;
 }
 
 async function parentEntry(

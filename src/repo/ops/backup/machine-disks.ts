@@ -38,7 +38,7 @@ export interface MachineOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Connects and looks; nothing is changed until the disks are opened. */
+/** Connects, clears what a run that was killed left, and looks; the rest begins when the disks are opened. */
 export async function machineDisks(
   repository: Repository,
   options: MachineOptions,
@@ -46,6 +46,11 @@ export async function machineDisks(
   const qmp = await QmpClient.connect(options.qmpPath, { signal: options.signal });
   try {
     const name = asObject(await qmp.execute("query-name"), "query-name")["name"];
+    // Before the look: while a job runs, its filter stands where the disk's node is.
+    if ((await clearRun(qmp)).length > 0)
+      repository.environment.warn(
+        "An earlier run was killed; what it left in the machine is cleared",
+      );
     const disks = chooseDisks(await listDisks(qmp), options.disks);
     const machine = typeof name === "string" && name !== "" ? name.replaceAll("/", "_") : "unnamed";
     return new MachineDisks(repository, options, qmp, machine, disks);
@@ -94,8 +99,6 @@ class MachineDisks implements DiskSet {
 
   async open(before: (path: string) => Promise<DirectoryEntry | undefined>): Promise<OpenDisks> {
     const { environment } = this.#repository;
-    if ((await clearRun(this.#qmp)).length > 0)
-      environment.warn(`${this.#machine}: an earlier run was killed; what it left is cleared`);
     const warnings: string[] = [];
     const choices: Choice[] = [];
     for (const disk of this.#disks)
@@ -125,7 +128,8 @@ class MachineDisks implements DiskSet {
 
   async committed(): Promise<void> {
     this.#isCommitted = true;
-    await this.#end();
+    // What fails here is tried again at the end, and then by the next run: the snapshot stands.
+    await this.#end().catch(() => undefined);
   }
 
   async close(error?: unknown): Promise<void> {
@@ -149,9 +153,8 @@ class MachineDisks implements DiskSet {
 
   async #end(): Promise<void> {
     for (const source of this.#sources.splice(0)) source.close();
-    const point = this.#point;
+    await this.#point?.end(this.#isCommitted);
     this.#point = undefined;
-    await point?.end(this.#isCommitted);
   }
 
   #path(disk: MachineDisk): string {
@@ -202,7 +205,7 @@ class MachineDisks implements DiskSet {
     if (!isThere && !disk.keepsBitmaps)
       return `its bitmap ended with the machine: a ${disk.format} disk${disk.format === "qcow2" ? " of compat 0.10" : ""} cannot keep one`;
     if (!isThere)
-      return "the bitmap of the last snapshot is gone (an external snapshot, a migration, another image, or another program)";
+      return "the bitmap of the last snapshot is gone (a crash, an external snapshot, a migration, another image, or another program)";
     if (fault !== undefined) return `the bitmap of the last snapshot cannot be used: ${fault}`;
     if (disk.size < sizeBefore) return "it has become smaller";
     return undefined;

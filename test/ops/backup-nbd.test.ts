@@ -1,0 +1,77 @@
+import { execFileSync } from "node:child_process";
+import { readFileSync, writeFileSync } from "node:fs";
+import { expect, test } from "vitest";
+import { backup, nbdDisks, restore } from "../../src/repo/index.ts";
+import { fixedRandom } from "../support/fixed-random.ts";
+import { hasNbdkit, hasQemuNbd, NbdServer } from "../support/nbd-servers.ts";
+import { requires } from "../support/requires.ts";
+import { TestPlace } from "../support/test-place.ts";
+
+const mebibyte = 1 << 20;
+
+test("the same guest as raw file and through NBD gives the same chunks", async (context) => {
+  requires(context, hasQemuNbd, "qemu-nbd is not installed");
+  await using place = await TestPlace.create();
+  const raw = place.path("a.raw");
+  const content = Buffer.alloc(20 * mebibyte);
+  content.set(fixedRandom("guest").bytes(5 * mebibyte + 12_345), 3 * mebibyte);
+  writeFileSync(raw, content);
+  const qcow2 = place.path("a.qcow2");
+  execFileSync("qemu-img", ["convert", "-f", "raw", "-O", "qcow2", raw, qcow2]);
+  await place.backup([raw], { images: [raw] });
+  await using server = await NbdServer.qemuNbd(place.folder, "-r", "-f", "qcow2", "-x", "a", qcow2);
+  const repository = await place.repository();
+  const disks = await nbdDisks([server.uri("a")]);
+  const summary = await backup(repository, { paths: [], cwd: "/", disks });
+  expect(summary.chunksNew).toBe(0);
+  // Zeros are not read.
+  expect(summary.bytesRead).toBeLessThan(6 * mebibyte);
+  const target = place.path("restored");
+  const path = disks.paths[0]!;
+  await restore(repository, {
+    snapshot: summary.snapshotId!,
+    path,
+    target: { kind: "file", path: target },
+  });
+  expect(readFileSync(target).equals(content)).toBe(true);
+});
+
+test("a part that the server cannot read ends the backup; nothing is committed", async (context) => {
+  requires(context, hasNbdkit, "nbdkit is not installed");
+  await using place = await TestPlace.create();
+  const trigger = place.path("trigger");
+  await using server = await NbdServer.nbdkit(
+    place.folder,
+    ...["--filter=error", "pattern", "16M"],
+    ...["error=EIO", "error-pread-rate=100%", `error-file=${trigger}`],
+  );
+  const repository = await place.repository();
+  const run = async () =>
+    backup(repository, { paths: [], cwd: "/", disks: await nbdDisks([server.uri()]) });
+  writeFileSync(trigger, "");
+  await expect(run()).rejects.toThrow(/at offset 0: the server answers: input\/output error/);
+  execFileSync("rm", [trigger]);
+  expect((await run()).filesNew).toBe(1);
+});
+
+test("a server that dies in the middle ends the backup with a clear error", async (context) => {
+  requires(context, hasNbdkit, "nbdkit is not installed");
+  await using place = await TestPlace.create();
+  await using server = await NbdServer.nbdkit(
+    place.folder,
+    ...["--filter=delay", "pattern", "64M", "rdelay=20ms"],
+  );
+  const repository = await place.repository();
+  const disks = await nbdDisks([server.uri()]);
+  let seen = 0;
+  const run = backup(
+    repository,
+    { paths: [], cwd: "/", disks },
+    {
+      onProgress: ({ bytesDone }) => {
+        if (bytesDone > 8 * mebibyte && seen++ === 0) void server.kill();
+      },
+    },
+  );
+  await expect(run).rejects.toThrow(/Cannot read nbd\+unix.*(closed|ECONNRESET|EPIPE)/);
+});
