@@ -1,11 +1,14 @@
 /** Bandwidth limits, the bound on requests at once, and what is counted. */
+import { once } from "node:events";
 import { utimesSync, writeFileSync } from "node:fs";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { BackendError, UsageError } from "../../src/errors.ts";
 import { BoundedStorage } from "../../src/storage/bounded.ts";
 import { CountedStorage, type RequestRecord, Traffic } from "../../src/storage/counted.ts";
-import { createPace, type Pace, rateOf } from "../../src/storage/index.ts";
+import { createPace, openStorage, type Pace, rateOf } from "../../src/storage/index.ts";
 import { layered } from "../../src/storage/layers.ts";
 import { LimitedStorage } from "../../src/storage/limited.ts";
 import { parseRates, rateAt } from "../../src/storage/rate.ts";
@@ -241,5 +244,51 @@ describe("CountedStorage", () => {
     const options = { env: {}, options: {}, now: () => 0, elapsed: () => 0, random: () => 0.5 };
     const storage = layered(remote, { ...options, warn: () => undefined, patienceMs: 0 });
     await expect(storage.stat("data", nameOf(bytesOf(1)))).rejects.toBe(broken);
+  });
+});
+
+describe("a backend that obeys limits itself", () => {
+  it("REST pays for each piece, both ways, and is not held back twice", async () => {
+    const body = bytesOf(300_000);
+    const name = nameOf(body);
+    const server = createServer((request, response) => {
+      request.resume().once("end", () => {
+        if (request.method === "GET") response.end(body);
+        else {
+          const isThere = request.method !== "HEAD" || request.url === "/config";
+          response.writeHead(isThere ? 200 : 404, { "content-length": 5 }).end("12345");
+        }
+      });
+    });
+    server.listen(0, "127.0.0.1");
+    await once(server, "listening");
+    const paid: Record<"up" | "down", number[]> = { up: [], down: [] };
+    const pace: Pace = {
+      send: async (bytes) => {
+        paid.up.push(bytes);
+        await Promise.resolve();
+      },
+      receive: async (bytes) => {
+        paid.down.push(bytes);
+        await Promise.resolve();
+      },
+    };
+    const sum = (numbers: readonly number[]): number => numbers.reduce((a, b) => a + b, 0);
+    const { port } = server.address() as AddressInfo;
+    const storage = await openStorage(`rest:http://127.0.0.1:${port}/`, {
+      ...{ env: {}, options: {}, now: () => 0, elapsed: () => 0, random: () => 0 },
+      warn: () => undefined,
+      pace,
+    });
+    await storage.put("data", name, [body]);
+    expect(sum(paid.up)).toBe(body.length);
+    expect(paid.up.length).toBeGreaterThan(10);
+    // A session's refresh waits for nothing.
+    await storage.put("locks", name, [body]);
+    expect(sum(paid.up)).toBe(body.length);
+    expect(await storage.get("data", name)).toHaveLength(body.length);
+    expect(sum(paid.down)).toBe(body.length);
+    await storage.close();
+    server.close();
   });
 });
