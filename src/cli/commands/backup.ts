@@ -4,6 +4,7 @@ import { UsageError } from "../../errors.ts";
 import { printableName } from "../../names.ts";
 import { parseBytes } from "../../sizes.ts";
 import { backupIntoSeveral } from "../backup-into-several.ts";
+import { readChangedMap } from "../changed-map.ts";
 import { backupDocument, printBackup } from "../backup-report.ts";
 import { commandOutput } from "../command-output.ts";
 import { auditShare, diskOptions, diskSources } from "../disk-sources.ts";
@@ -79,6 +80,11 @@ export const command: Command = {
       nargs: 1,
       requiresArg: true,
       describe: "backing files of qcow2 images may lie below it, too (repeatable)",
+    },
+    "changed-map": {
+      type: "string",
+      requiresArg: true,
+      describe: "JSON file of what changed on the one disk that is named: only that is read",
     },
     stdin: { type: "boolean", describe: "back up standard input" },
     "stdin-filename": {
@@ -199,6 +205,10 @@ function backupOptions({ host }: CommandContext, args: CommandArguments): Backup
       hint: "See: ashlar backup --help",
     });
   }
+  const map = args.text("changed-map");
+  if (map !== undefined && paths.length !== 1)
+    throw new UsageError("Cannot use a changed map: name exactly one disk with it");
+  const changed = map === undefined ? undefined : readChangedMap(resolve(host.cwd, map));
   return {
     paths: stream === undefined && diskSources(args) === undefined ? paths : [],
     audit: auditShare(args.text("audit")),
@@ -212,7 +222,8 @@ function backupOptions({ host }: CommandContext, args: CommandArguments): Backup
     images: args.texts("image"),
     noImages: args.texts("no-image"),
     backingDirs: args.texts("backing-dir"),
-    parent: args.text("parent"),
+    changes: changed?.changes,
+    parent: args.text("parent") ?? changed?.since,
     force: args.flag("force"),
     dryRun: args.flag("dry-run"),
     delta: deltaChoices.find((choice) => choice === args.text("delta")),

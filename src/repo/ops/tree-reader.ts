@@ -367,6 +367,20 @@ export async function mapNodeAt(
   return node;
 }
 
+/** The segments of an image that have a node, in order. @throws {CorruptionError} when its map cannot be read */
+export async function* imageSegmentNodes(
+  source: NodeSource,
+  content: ImageContent,
+  size: number,
+  settings: Settings,
+): AsyncGenerator<{ readonly index: number; readonly id: Uint8Array }> {
+  checkHeight(content, size, settings);
+  for await (const part of mapParts(source, content.root, content.height, 0, settings.map.fanout)) {
+    if ("error" in part) throw part.error;
+    yield { index: part.index, id: part.id };
+  }
+}
+
 async function* mapParts(
   source: NodeSource,
   root: Uint8Array | undefined,

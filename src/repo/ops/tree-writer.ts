@@ -89,6 +89,11 @@ export class ImageMapBuilder {
     await this.#put(0, segment, id);
   }
 
+  /** Like `add`, for a node that is stored already. */
+  addStored(segment: number, id: Uint8Array): Promise<void> {
+    return this.#put(0, segment, id);
+  }
+
   async finish(): Promise<ImageContent> {
     for (let level = 0; level < this.#height; level++) await this.#flush(level);
     return this.#root === undefined

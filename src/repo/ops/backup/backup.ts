@@ -26,6 +26,7 @@ import { readableSnapshots, resolveSnapshot, type StoredSnapshot } from "../snap
 import { filePieces, type NodeSource } from "../tree-reader.ts";
 import { BaseFinder } from "./base-finder.ts";
 import { deltaSource, openBaseCache } from "./delta-source.ts";
+import type { ReadChunk } from "./changed-image.ts";
 import { LocalNodes } from "./local-nodes.ts";
 import { MeteredStorage } from "./metered-storage.ts";
 import type { BackupHooks, BackupOptions, BackupSummary, DeltaSource } from "./options.ts";
@@ -150,9 +151,9 @@ class BackupRun {
       await this.#options.disks?.verify();
       this.#hooks.signal?.throwIfAborted();
       const id = await commitSnapshot(this.#repository, session, snapshot, metered);
+      await this.#options.disks?.committed(id);
       await chain.remember(id, link.sequence);
       await stored.remember(id);
-      await this.#options.disks?.committed(id);
       await nodes?.commit(
         { snapshot: id, tree: toHex(root.node), hostname: this.#hostname, paths: this.#paths },
         root.node,
@@ -209,6 +210,7 @@ class BackupRun {
           ? undefined
           : (entry) => new ParentImage(parent.source, entry, settings),
       isStored: (entry) => stored.holds(entry),
+      readChunk: await this.#readChunk(),
       tally: this.#tally,
       signal: this.#hooks.signal,
     };
@@ -229,6 +231,14 @@ class BackupRun {
       });
     }
     return root;
+  }
+
+  /** From a repository that is far a chunk costs more than from the disk. */
+  async #readChunk(): Promise<ReadChunk | undefined> {
+    const { role, storage } = this.#repository;
+    if (role !== "full" || !storage.traits.local) return undefined;
+    const reader = await this.#repository.reader();
+    return (id) => reader.readBlob("data", id);
   }
 
   get #makesDeltas(): boolean {

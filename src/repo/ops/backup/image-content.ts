@@ -1,7 +1,7 @@
 /** A disk image, segment by segment through the lanes, into its map. */
 import { mapConcurrent } from "../../../async.ts";
-import { BugError } from "../../../errors.ts";
-import type { DiskSource, ImageSegment, SegmentInput } from "../../../image/index.ts";
+import { BugError, CorruptionError } from "../../../errors.ts";
+import type { DiskRange, DiskSource, ImageSegment, SegmentInput } from "../../../image/index.ts";
 import {
   type BlobWriter,
   faultOf,
@@ -16,6 +16,8 @@ import {
   type Settings,
 } from "../../format/index.ts";
 import type { BaseFinder } from "./base-finder.ts";
+import { type ReadChunk, storeChangedImage } from "./changed-image.ts";
+import { withAdded } from "./changed-ranges.ts";
 import type { ParentImage } from "./parent-image.ts";
 import type { SourceShare } from "./shared-source.ts";
 import { ImageMapBuilder, type StoreTree } from "../tree-writer.ts";
@@ -48,6 +50,13 @@ export async function storeImage(
     readonly segmentsInFlight: number;
     /** The image of the night before, for deltas. */
     readonly parent?: ParentImage | undefined;
+    /**
+     * What may differ from the parent, which is all stored, beside what was added to its end. Ascending
+     * and apart. Only this is read, unless the disk shrank.
+     */
+    readonly changes?: readonly DiskRange[] | undefined;
+    /** The parent's chunks, where they are near. */
+    readonly readChunk?: ReadChunk | undefined;
     /** Undefined: no deltas. */
     readonly bases?: BaseFinder | undefined;
     /** Others read the image too, and are to keep up. */
@@ -57,14 +66,21 @@ export async function storeImage(
   },
 ): Promise<StoredImage> {
   const { segmentBytes } = settings.chunker.image;
-  const map = new ImageMapBuilder(storeTree, {
-    sizeBytes: image.size,
-    segmentBytes,
-    fanout: settings.map.fanout,
-    ...(options.parent === undefined
-      ? {}
-      : { nodeBefore: (height, number) => options.parent!.node(height, number) }),
-  });
+  const newMap = (): ImageMapBuilder =>
+    new ImageMapBuilder(storeTree, {
+      sizeBytes: image.size,
+      segmentBytes,
+      fanout: settings.map.fanout,
+      ...(options.parent === undefined
+        ? {}
+        : { nodeBefore: (height, number) => options.parent!.node(height, number) }),
+    });
+  const { parent, changes } = options;
+  if (parent !== undefined && changes !== undefined && parent.size <= image.size) {
+    const changed = await storeChanges(writer, newMap(), image, settings, options);
+    if (changed !== undefined) return changed;
+  }
+  const map = newMap();
   const results = mapConcurrent(
     image.segments(segmentBytes),
     options.segmentsInFlight,
@@ -87,6 +103,33 @@ export async function storeImage(
     if (stored.runs.some((run) => run < holeRun)) await map.add(index, encodeSegmentNode(stored));
   }
   return { content: await map.finish() };
+}
+
+/** @returns undefined when the parent's map is damaged: then all is read */
+async function storeChanges(
+  writer: BlobWriter,
+  map: ImageMapBuilder,
+  source: DiskSource,
+  settings: Settings,
+  options: Parameters<typeof storeImage>[4],
+): Promise<StoredImage | undefined> {
+  try {
+    const fault = await storeChangedImage(writer, map, {
+      source,
+      settings,
+      parent: options.parent!,
+      changes: withAdded(options.changes!, options.parent!.size, source.size),
+      readChunk: options.readChunk,
+      findBases: (segment) => options.bases?.forSegment(options.parent, segment),
+      segmentsInFlight: options.segmentsInFlight,
+      onBytes: options.onBytes,
+      signal: options.signal,
+    });
+    return { content: await map.finish(), ...(fault === undefined ? {} : { fault }) };
+  } catch (error) {
+    if (error instanceof CorruptionError) return undefined;
+    throw error;
+  }
 }
 
 async function storeSegment(

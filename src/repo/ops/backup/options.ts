@@ -15,6 +15,12 @@ export interface StreamInput {
   readonly cancel?: () => void;
 }
 
+/** Ascending and apart, inside a disk of `size` bytes. */
+export interface ChangedRanges {
+  readonly size: number;
+  readonly ranges: readonly { readonly offset: number; readonly length: number }[];
+}
+
 export interface BackupOptions {
   readonly paths: readonly string[];
   /** Absolute; what relative paths start from. */
@@ -44,6 +50,11 @@ export interface BackupOptions {
   /** Patterns of what is a disk image, or is not, whatever it looks like. */
   readonly images?: readonly string[] | undefined;
   readonly noImages?: readonly string[] | undefined;
+  /**
+   * What may have changed on the one disk that is named, since the parent; only that is read. From
+   * elsewhere: nobody here can tell whether it is all.
+   */
+  readonly changes?: ChangedRanges | undefined;
   /** Folders below which backing files of images may lie, beside the images' own. */
   readonly backingDirs?: readonly string[] | undefined;
   /** Where several runs read the same source side by side: this one's share of it. */

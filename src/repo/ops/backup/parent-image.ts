@@ -12,7 +12,13 @@ import {
   type DirectoryEntry,
   type Settings,
 } from "../../format/index.ts";
-import { mapNodeAt, type NodeSource, type Piece, segmentPieces } from "../tree-reader.ts";
+import {
+  imageSegmentNodes,
+  mapNodeAt,
+  type NodeSource,
+  type Piece,
+  segmentPieces,
+} from "../tree-reader.ts";
 
 export class ParentImage {
   readonly #source: NodeSource;
@@ -35,6 +41,30 @@ export class ParentImage {
     return chunks.map(({ offset, length }) => candidates(pieces, start + offset, length));
   }
 
+  get size(): number {
+    return this.#entry.metadata.size;
+  }
+
+  /** Segments that are not one hole, in order. @throws {CorruptionError} when the map cannot be read */
+  async *segments(): AsyncGenerator<{ readonly index: number; readonly id: Uint8Array }> {
+    const { content, metadata } = this.#entry;
+    if (content?.kind !== "image") return;
+    yield* imageSegmentNodes(this.#source, content, metadata.size, this.#settings);
+  }
+
+  /** All chunks and holes of a segment; none where it is one hole. @throws {CorruptionError} */
+  async pieces(segment: number): Promise<readonly Piece[]> {
+    const { content, metadata } = this.#entry;
+    const { chunker, map } = this.#settings;
+    const offset = segment * chunker.image.segmentBytes;
+    if (content?.kind !== "image" || offset >= metadata.size) return [];
+    const end = Math.min(offset + chunker.image.segmentBytes, metadata.size);
+    const id = await mapNodeAt(this.#source, content, { height: 0, number: segment }, map.fanout);
+    if (id === undefined) return [{ offset, length: end - offset }];
+    const node = await this.#source.readTree(id);
+    return segmentPieces(node, offset, end, chunker.image.blockBytes);
+  }
+
   /** The id of the map's node that stood where a new one is stored. */
   async node(height: number, number: number): Promise<Uint8Array | undefined> {
     const { content } = this.#entry;
@@ -49,16 +79,8 @@ export class ParentImage {
 
   /** Chunks of the parent in this segment; none where its map cannot be read. */
   async #pieces(segment: number): Promise<readonly Piece[]> {
-    const { content, metadata } = this.#entry;
-    const { chunker, map } = this.#settings;
-    const offset = segment * chunker.image.segmentBytes;
-    if (content?.kind !== "image" || offset >= metadata.size) return [];
-    const end = Math.min(offset + chunker.image.segmentBytes, metadata.size);
     try {
-      const id = await mapNodeAt(this.#source, content, { height: 0, number: segment }, map.fanout);
-      if (id === undefined) return [];
-      const node = await this.#source.readTree(id);
-      return segmentPieces(node, offset, end, chunker.image.blockBytes);
+      return await this.pieces(segment);
     } catch (error) {
       if (error instanceof CorruptionError) return [];
       throw error;

@@ -33,6 +33,8 @@ import type {
   Settings,
 } from "../../format/index.ts";
 import { type StoreTree, storeDirectory } from "../tree-writer.ts";
+import { checkedChanges } from "./changed-ranges.ts";
+import type { ReadChunk } from "./changed-image.ts";
 import { faultText, FileStorer, smallFileBytes, type StoredFile } from "./file-content.ts";
 import { storeImage } from "./image-content.ts";
 import {
@@ -43,7 +45,7 @@ import {
   isQcow2File,
   openQcow2,
 } from "./qcow2-entry.ts";
-import type { BackupOptions } from "./options.ts";
+import type { BackupOptions, ChangedRanges } from "./options.ts";
 import type { SourceShare } from "./shared-source.ts";
 import { isUnchanged, type ParentDirectory } from "./parent.ts";
 import type { BaseFinder } from "./base-finder.ts";
@@ -61,6 +63,8 @@ export interface TreeBackupContext {
   readonly parentImage: ((entry: DirectoryEntry) => ParentImage) | undefined;
   /** Whether all that an entry of the parent is made of is still in the repository. */
   readonly isStored: (entry: DirectoryEntry) => Promise<boolean>;
+  /** The parent's chunks, where they are nearer than what is backed up. */
+  readonly readChunk?: ReadChunk | undefined;
   readonly tally: Tally;
   readonly signal: AbortSignal | undefined;
 }
@@ -98,6 +102,7 @@ export async function backUpTree(
     images: compilePatterns(options.images ?? []),
     noImages: compilePatterns(options.noImages ?? []),
     share: options.share,
+    changes: options.changes,
   });
   const events = (): AsyncIterable<WalkEvent> =>
     walk(plannedRoots(options.paths, options.cwd), {
@@ -118,6 +123,7 @@ interface Choices {
   readonly images: PathMatcher;
   readonly noImages: PathMatcher;
   readonly share: SourceShare | undefined;
+  readonly changes: ChangedRanges | undefined;
 }
 
 class TreeBuilder {
@@ -338,7 +344,10 @@ class TreeBuilder {
     before: DirectoryEntry | undefined,
   ): Promise<EntryContent | undefined> {
     const { writer, storeTree, settings, lanes, tally, signal } = this.#context;
+    const isStored = before !== undefined && (await this.#context.isStored(before));
     const { content, fault } = await storeImage(writer, storeTree, image, settings, {
+      changes: checkedChanges(this.#choices.changes, image, isStored ? before : undefined),
+      readChunk: this.#context.readChunk,
       segmentsInFlight: Math.max(1, lanes) * segmentsPerLane,
       bases: this.#context.bases,
       parent: before?.content?.kind === "image" ? this.#context.parentImage?.(before) : undefined,
