@@ -2,6 +2,7 @@
 import { execFileSync } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeAll, describe, expect, it, vi } from "vitest";
 import { equalBytes } from "../../src/bytes.ts";
 import { BackendError, RepositoryNotFoundError, StoreError, UsageError } from "../../src/errors.ts";
@@ -250,6 +251,22 @@ export function s3Failures(startedCeph: () => Ceph): void {
       proxy.fault = () => "silence";
       const error = await backendFailureOf(storage.put("data", nameOf(bytesOf(9)), [body]));
       expect([error.temporary, error.errno]).toEqual([true, "ETIMEDOUT"]);
+    });
+
+    it("the user's own limit is no silence: what waits for the line is not given up", async () => {
+      const proxy = await proxied();
+      const taken: number[] = [];
+      const wait = async (bytes: number): Promise<void> => {
+        taken.push(bytes);
+        await sleep(bytes / 200);
+      };
+      const pace = { send: wait, receive: wait };
+      const storage = await behind(proxy, { pace, options: { "s3.timeout": "1" } });
+      const bodies = [1, 2].map((seed) => bytesOf(250_000, seed));
+      const puts = bodies.map((body) => storage.put("data", nameOf(body), [body]));
+      expect(await Promise.all(puts)).toEqual(["created", "created"]);
+      expect(Math.max(...taken)).toBeLessThanOrEqual(16 * 1024);
+      expect(await storage.get("data", nameOf(bodies[0]!))).toEqual(bodies[0]);
     });
 
     it("a redirect elsewhere: named, not followed", async () => {
