@@ -68,7 +68,7 @@ describe("a changed map", () => {
         const changed = ranges.reduce((sum, { length }) => sum + length + 2 * 4096, 0);
         expect(quick.summary.bytesRead).toBeLessThanOrEqual(changed);
       }),
-      { numRuns: 12 },
+      { numRuns: 6 },
     );
   });
 
