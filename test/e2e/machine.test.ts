@@ -1,0 +1,52 @@
+import { readdirSync } from "node:fs";
+import { once } from "node:events";
+import { setTimeout as sleep } from "node:timers/promises";
+import { expect, test } from "vitest";
+import { hasQemu, makeDisk, PausedMachine } from "../support/paused-machine.ts";
+import { Workplace } from "../support/program.ts";
+import { requires } from "../support/requires.ts";
+
+const mebibyte = 1 << 20;
+
+test("a running machine by the command line: full, a kill in the middle, then only what changed", async (context) => {
+  requires(context, hasQemu, "qemu-system-x86_64 is not installed");
+  await using place = await Workplace.create();
+  await place.expect(0, ["init"]);
+  const disk = makeDisk(place.path("a.qcow2"), "qcow2", "400M", ["write -P 0x11 0 300M"]);
+  await using machine = await PausedMachine.start(place.folder, [disk]);
+  const args = ["backup", "--qmp", machine.qmpPath, "--scratch", place.folder];
+  const first = await place.json(args);
+  expect(first["bytes_read"]).toBeGreaterThan(299 * mebibyte);
+  await machine.write("write -P 0x22 10M 200M");
+  const killed = place.start(args);
+  const isExported = async (): Promise<boolean> =>
+    ((await machine.monitor.execute("query-block-exports")) as unknown[]).length > 0;
+  while (!(await isExported())) await sleep(2);
+  killed.kill("SIGKILL");
+  await once(killed, "close");
+  // The guest goes on, whatever the job of the dead run still does.
+  await machine.write("write -P 0x33 350M 1M");
+  const { stdout, stderr } = await place.expect(0, [...args, "--json"]);
+  expect(stderr).toContain("An earlier run was killed");
+  const second = JSON.parse(stdout.trimEnd().split("\n").at(-1) ?? "") as Record<string, number>;
+  expect(second["bytes_read"]).toBeLessThan(1.5 * 201 * mebibyte);
+  expect(second["bytes_read"]).toBeGreaterThanOrEqual(201 * mebibyte);
+  expect(readdirSync(place.folder).filter((name) => name.startsWith("ashlar-"))).toEqual([]);
+  const third = await place.json(args);
+  expect(third["bytes_read"]).toBeLessThan(mebibyte);
+});
+
+test("what makes no sense together is refused", async () => {
+  await using place = await Workplace.create();
+  await place.expect(0, ["init"]);
+  for (const [words, reason] of [
+    [["--qmp", "/x", "/etc"], "a machine beside other things"],
+    [["nbd://h/x", "/etc"], "NBD servers beside other things"],
+    [["/etc", "--disk", "vd0"], "--disk belongs to --qmp"],
+    [["--qmp", "/x", "--audit", "much"], 'Cannot audit "much"'],
+    [["nbd://h/x?wrong=1"], '"wrong" is not a parameter'],
+  ] as const) {
+    const { stderr } = await place.expect(2, ["backup", ...words]);
+    expect(stderr).toContain(reason);
+  }
+});
