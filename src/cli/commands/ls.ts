@@ -57,7 +57,25 @@ function nodeDocument(listed: ListedEntry): object {
     ...entryDocument(listed),
     content: listed.contentKind,
     allocated: listed.allocatedBytes,
+    disk: diskDocument(listed),
   };
+}
+
+/** Of what kind the file was; `size` is what its guest saw. */
+function diskDocument({ entry: { disk } }: ListedEntry): object | undefined {
+  return (
+    disk && {
+      format: disk.format,
+      file_size: disk.fileBytes,
+      cluster_size: disk.clusterBytes,
+      compat: disk.compat,
+      compression: disk.compression,
+      lazy_refcounts: disk.lazyRefcounts,
+      extended_l2: disk.extendedL2,
+      backing_format: disk.backingFormat,
+      external_data: disk.externalData,
+    }
+  );
 }
 
 function longLine({ path, entry, contentKind, allocatedBytes }: ListedEntry): string {
@@ -65,7 +83,9 @@ function longLine({ path, entry, contentKind, allocatedBytes }: ListedEntry): st
   const owner = `${metadata.user || metadata.uid}:${metadata.group || metadata.gid}`;
   const link = metadata.linkTarget === undefined ? "" : ` -> ${printableName(metadata.linkTarget)}`;
   const image =
-    contentKind === "image" ? ` (image, ${formatBytes(allocatedBytes ?? 0)} of it data)` : "";
+    contentKind === "image"
+      ? ` (${entry.disk?.format ?? "image"}, ${formatBytes(allocatedBytes ?? 0)} of it data)`
+      : "";
   return [
     permissions(entry),
     owner.padEnd(12),

@@ -1,6 +1,6 @@
 /** Images that qemu-img makes, with content that is easy to tell apart. */
 import { execFileSync, spawnSync } from "node:child_process";
-import { closeSync, openSync, readFileSync } from "node:fs";
+import { openSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { Qcow2Source } from "../../../src/image/index.ts";
 import { openZstd } from "../../../src/repo/blobs/index.ts";
@@ -55,9 +55,4 @@ export async function contentOf(
   }
   if (at !== source.size) throw new Error(`segments end at ${at}`);
   return { bytes, readBytes };
-}
-
-/** Leaves the file as it was: for what changes bytes of it. */
-export function touch(path: string): void {
-  closeSync(openSync(path, "r+"));
 }
