@@ -2,7 +2,7 @@
 import { execFile, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { randomBytes } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 import { createInterface } from "node:readline";
 import { promisify } from "node:util";
 import { expect, it } from "vitest";
@@ -140,7 +140,20 @@ it("takes backups of hosts that can neither delete nor overwrite, and prunes by 
   expect(objects(place, "data")).toEqual(data);
   expect(objects(place, "snapshots")).toHaveLength(2);
 
+  // What he can do is put rubbish, which stops prune until it is taken away.
+  const rubbish = Buffer.from("no snapshot");
+  const name = createHash("sha256").update(rubbish).digest("hex");
+  const put = await fetch(`http://127.0.0.1:${server.port}/hosts/snapshots/${name}`, {
+    method: "POST",
+    headers: { authorization: `Basic ${web1}` },
+    body: rubbish,
+  });
+  expect(put.status).toBe(200);
+
   await place.expect(0, ["forget", "--keep-last", "1"], as("admin"));
+  const { stderr: refused } = await place.expect(20, ["prune", "--grace", "0"], as("admin"));
+  expect(refused).toContain("repair snapshots --forget");
+  await place.expect(0, ["repair", "snapshots", "--forget"], as("admin"));
   await place.expect(0, ["prune", "--grace", "0"], as("admin"));
   expect(objects(place, "data").length).toBeLessThan(data.length);
   await place.expect(0, ["check", "--read-data"], as("admin"));

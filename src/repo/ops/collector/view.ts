@@ -58,7 +58,7 @@ export async function lookAround(
     throw new CorruptionError(
       `Cannot prune: snapshot ${unreadable.name} cannot be read, so what it needs is not known: ${unreadable.error.message}`,
       {
-        hint: "Restore that object from a copy of the repository, or give the snapshot up: ashlar repair snapshots",
+        hint: "Restore that object from a copy of the repository, or give the snapshot up: ashlar repair snapshots --forget",
       },
     );
   }

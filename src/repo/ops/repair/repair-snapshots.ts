@@ -56,24 +56,49 @@ export async function repairSnapshots(
   hooks: RepairHooks = {},
 ): Promise<RepairSnapshotsSummary> {
   if (repository.role !== "full") throw needsFullKey("Cannot repair");
-  const { snapshots } = await listSnapshots(repository);
+  const { snapshots, damaged } = await listSnapshots(repository);
   const session = options.dryRun === true ? undefined : await Session.start(repository, "writer");
   const index = await openFullIndex(repository, hooks.signal);
   try {
     await index.restrictToListed(listedPacks(await listPacks(repository, hooks.signal)));
-    const wanted = snapshots.filter(
-      ({ id }) => options.snapshots?.some((prefix) => id.startsWith(prefix)) ?? true,
-    );
+    const isWanted = (id: string): boolean =>
+      options.snapshots?.some((prefix) => id.startsWith(prefix)) ?? true;
+    const wanted = snapshots.filter(({ id }) => isWanted(id));
     const run = new SnapshotRepair(repository, index, session, hooks);
     const summary = await run.execute(snapshots, wanted, options);
+    const unreadable = damaged.map(({ name }) => name).filter(isWanted);
+    const removed = await removeUnreadable(repository, unreadable, options);
     await session?.end();
-    return summary;
+    return { ...summary, forgotten: [...summary.forgotten, ...removed] };
   } catch (error) {
     await session?.abort();
     throw error;
   } finally {
     index.close();
   }
+}
+
+/**
+ * What is no snapshot at all: damaged, or put there by somebody who could put and had no key. While it
+ * is there nobody knows what it needs, and prune does nothing.
+ */
+async function removeUnreadable(
+  repository: Repository,
+  names: readonly string[],
+  options: RepairSnapshotsOptions,
+): Promise<string[]> {
+  const removed: string[] = [];
+  for (const name of names) {
+    if (options.forget !== true) {
+      repository.environment.warn(
+        `Snapshot ${name.slice(0, 8)} cannot be read: --forget removes it`,
+      );
+      continue;
+    }
+    if (options.dryRun !== true) await repository.storage.delete("snapshots", name);
+    removed.push(name);
+  }
+  return removed;
 }
 
 class SnapshotRepair {
