@@ -7,6 +7,7 @@ import { putRecord } from "../../src/repo/ops/sealed-records.ts";
 import { readableSnapshots, type Repository } from "../../src/repo/ops/index.ts";
 import { Session } from "../../src/repo/ops/sessions.ts";
 import { FullStorage } from "../support/storage-faults.ts";
+import { HoldingStorage } from "./holding-storage.ts";
 import { InterruptedStorage, KeepingStorage } from "./mixing-storage.ts";
 import { atOnce, daily, day, disk, hour, patched, PruneLab, touched } from "./prune-lab.ts";
 
@@ -197,6 +198,25 @@ describe("prune", () => {
     await lab.prune(atOnce, new FullStorage(lab.storage, 4096));
     expect(await lab.storedBytes()).toBeLessThan(before - 60 * 4096);
     await lab.expectSound();
+  });
+});
+
+describe("prune on storage that holds objects", () => {
+  test("holds anew what stays, and lets go of what is marked", async () => {
+    const old = await lab.backup(disk("old"));
+    await lab.backup(disk("new"));
+    await lab.forget([old]);
+    const packs = await lab.names("data");
+    const storage = new HoldingStorage(lab.storage);
+    await lab.prune(daily, storage);
+    const repository = await lab.open("admin");
+    const marked = (await loadProtocol(repository, ["mark"])).marks.flatMap((mark) => mark.packs);
+    await repository.close();
+    expect(marked.length).toBeGreaterThan(0);
+    const kept = packs.filter((name) => !marked.includes(name));
+    expect([...storage.held.get("data")!].sort()).toEqual(kept.sort());
+    expect([...storage.held.get("snapshots")!]).toEqual(await lab.names("snapshots"));
+    expect([...storage.held.keys()]).toEqual(["config", "keys", "data", "index", "snapshots"]);
   });
 });
 
