@@ -96,3 +96,5 @@ export type { ForgetGroup, ForgetOptions, ForgetResult } from "./forget.ts";
 export type { TagOptions, TagResult } from "./tag.ts";
 export type { PruneHooks, PruneOptions, PruneSummary, WaitingMark } from "./collector/options.ts";
 export { parseUnusedLimit, type UnusedLimit } from "./collector/mark-plan.ts";
+export { ImageReader, listImages } from "./image-reader.ts";
+export { Session } from "./sessions.ts";

@@ -1,0 +1,70 @@
+/** One connection's bytes: exact reads, and writes that wait for a slow reader. */
+import type { Duplex } from "node:stream";
+
+const zeros = new Uint8Array(256 * 1024);
+
+/** The client went away in the middle, or was too slow in the handshake. */
+export class ConnectionEnded extends Error {}
+
+export class ServerStream {
+  readonly #stream: Duplex;
+  #wake: () => void = () => undefined;
+  #ended = false;
+
+  constructor(stream: Duplex) {
+    this.#stream = stream;
+    const wake = (): void => {
+      this.#wake();
+    };
+    const end = (): void => {
+      this.#ended = true;
+      this.#wake();
+    };
+    stream.on("readable", wake).on("end", end).on("close", end).on("error", end);
+  }
+
+  async read(length: number): Promise<Uint8Array> {
+    for (;;) {
+      if (length === 0) return new Uint8Array();
+      const bytes = this.#stream.read(length) as Buffer | null;
+      if (bytes?.length === length) return bytes;
+      if (bytes !== null || this.#ended) throw new ConnectionEnded();
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+    }
+  }
+
+  /** Lets bytes pass without keeping them. */
+  async skip(length: number): Promise<void> {
+    for (let left = length; left > 0;) left -= (await this.read(Math.min(left, 16_384))).length;
+  }
+
+  /** Resolves when the last of the parts has been handed on; a number stands for that many zeros. */
+  async write(parts: readonly (Uint8Array | number)[]): Promise<void> {
+    if (this.#ended) throw new ConnectionEnded();
+    const stream = this.#stream;
+    stream.cork();
+    const all = parts.flatMap((part) => (typeof part === "number" ? [...zeroParts(part)] : [part]));
+    const written = new Promise<void>((resolve, reject) => {
+      all.forEach((part, at) => {
+        const isLast = at === all.length - 1;
+        stream.write(part, (error) => {
+          if (error) reject(new ConnectionEnded());
+          else if (isLast) resolve();
+        });
+      });
+    });
+    stream.uncork();
+    await written;
+  }
+
+  end(): void {
+    this.#stream.end();
+  }
+}
+
+function* zeroParts(length: number): Generator<Uint8Array> {
+  for (let left = length; left > 0; left -= zeros.length)
+    yield left < zeros.length ? zeros.subarray(0, left) : zeros;
+}

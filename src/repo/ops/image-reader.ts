@@ -1,0 +1,178 @@
+/**
+ * Random access to an image in a snapshot: bytes, holes, and what differs from another snapshot.
+ *
+ * Plain chunks stay in the blob reader's cache, bounded in bytes, and are read once however many ask.
+ */
+import { fromHex } from "../../bytes.ts";
+import { FailedError } from "../../errors.ts";
+import { printableName } from "../../names.ts";
+import type { DirectoryEntry, ImageContent, Settings } from "../format/index.ts";
+import { type ChangedRange, changedRanges } from "./diff/image-ranges.ts";
+import type { Repository } from "./repository.ts";
+import { snapshotEntry } from "./snapshot-entry.ts";
+import type { StoredSnapshot } from "./snapshots.ts";
+import { type NodeSource, type Piece, segmentAt, segmentPieces, walkTree } from "./tree-reader.ts";
+
+/** Bytes, or a hole of that length. */
+export type ImagePart = Uint8Array | number;
+
+export interface ImageExtent {
+  readonly length: number;
+  readonly isHole: boolean;
+}
+
+interface ChunkSource extends NodeSource {
+  readBlob(cls: "data", id: Uint8Array): Promise<Uint8Array>;
+}
+
+const segmentsKept = 64;
+const readAheadBytes = 2 * 1024 * 1024;
+const extentsMost = 4096;
+/** One question about a large disk looks at no more of its map than this: who asks goes on from there. */
+const segmentsAskedMost = 1024;
+
+export class ImageReader {
+  readonly path: string;
+  readonly size: number;
+  readonly #source: ChunkSource;
+  readonly #content: ImageContent;
+  readonly #settings: Settings;
+  /** In order of use; what is in flight is shared. */
+  readonly #segments = new Map<number, Promise<Piece[]>>();
+  #sequentialEnd = -1;
+  #aheadEnd = 0;
+
+  static async open(
+    repository: Repository,
+    snapshot: StoredSnapshot,
+    path: string,
+  ): Promise<ImageReader> {
+    const reader = await repository.reader();
+    const { metadata, content } = await snapshotEntry(reader, snapshot, path);
+    if (content?.kind === "image")
+      return new ImageReader(reader, path, metadata.size, content, repository.settings);
+    throw new FailedError(`Cannot serve ${printableName(path)}: it is no disk image`, {
+      hint: `See what the snapshot holds: ashlar ls ${snapshot.id.slice(0, 8)}`,
+    });
+  }
+
+  private constructor(
+    source: ChunkSource,
+    path: string,
+    size: number,
+    content: ImageContent,
+    settings: Settings,
+  ) {
+    this.#source = source;
+    this.path = path;
+    this.size = size;
+    this.#content = content;
+    this.#settings = settings;
+  }
+
+  /** @returns parts that cover the range, which lies in the image @throws {CorruptionError} */
+  async read(offset: number, length: number): Promise<ImagePart[]> {
+    const pieces = await this.#piecesIn(offset, offset + length);
+    if (offset === this.#sequentialEnd) this.#readAhead(offset + length);
+    this.#sequentialEnd = offset + length;
+    return Promise.all(
+      pieces.map(async (piece) => {
+        const start = Math.max(offset, piece.offset);
+        const end = Math.min(offset + length, piece.offset + piece.length);
+        if (piece.id === undefined) return end - start;
+        const chunk = await this.#source.readBlob("data", piece.id);
+        return chunk.subarray(start - piece.offset, end - piece.offset);
+      }),
+    );
+  }
+
+  /** Holes and data from `offset` on, neighbours merged; it may end before `length`, but covers something. */
+  async extents(offset: number, length: number): Promise<ImageExtent[]> {
+    const { segmentBytes } = this.#settings.chunker.image;
+    const extents: { length: number; isHole: boolean }[] = [];
+    const end = Math.min(offset + length, offset + segmentsAskedMost * segmentBytes);
+    for (let at = offset; at < end && extents.length < extentsMost;) {
+      const next = Math.min(end, (Math.floor(at / segmentBytes) + 1) * segmentBytes);
+      for (const piece of await this.#piecesIn(at, next)) {
+        const from = Math.max(at, piece.offset);
+        const until = Math.min(next, piece.offset + piece.length);
+        const isHole = piece.id === undefined;
+        const last = extents.at(-1);
+        if (last?.isHole === isHole) last.length += until - from;
+        else extents.push({ length: until - from, isHole });
+      }
+      at = next;
+    }
+    return extents;
+  }
+
+  /** Where this image is not as the other one was; what only one of two sizes has counts as changed. */
+  changedSince(before: ImageReader): Promise<ChangedRange[]> {
+    return changedRanges(
+      this.#source,
+      { content: before.#content, size: before.size },
+      { content: this.#content, size: this.size },
+      this.#settings,
+    );
+  }
+
+  async #piecesIn(offset: number, end: number): Promise<Piece[]> {
+    const { segmentBytes } = this.#settings.chunker.image;
+    const found: Piece[] = [];
+    for (let at = Math.floor(offset / segmentBytes); at * segmentBytes < end; at++) {
+      for (const piece of await this.#segment(at))
+        if (piece.offset < end && piece.offset + piece.length > offset) found.push(piece);
+    }
+    return found;
+  }
+
+  #segment(index: number): Promise<Piece[]> {
+    const known = this.#segments.get(index);
+    if (known !== undefined) this.#segments.delete(index);
+    const pieces = known ?? this.#readSegment(index);
+    this.#segments.set(index, pieces);
+    // What failed is asked for again by the next who needs it.
+    if (known === undefined) pieces.catch(() => this.#segments.delete(index));
+    const oldest = this.#segments.keys().next();
+    if (this.#segments.size > segmentsKept && oldest.done !== true)
+      this.#segments.delete(oldest.value);
+    return pieces;
+  }
+
+  async #readSegment(index: number): Promise<Piece[]> {
+    const { segmentBytes, blockBytes } = this.#settings.chunker.image;
+    const offset = index * segmentBytes;
+    const end = Math.min(offset + segmentBytes, this.size);
+    const node = await segmentAt(this.#source, this.#content, index, this.#settings.map.fanout);
+    if (node === undefined) return [{ offset, length: end - offset }];
+    return segmentPieces(node, offset, end, blockBytes);
+  }
+
+  /** Nobody waits for it: a failure shows where the range is really read. */
+  #readAhead(offset: number): void {
+    const end = Math.min(this.size, offset + readAheadBytes);
+    const start = this.#aheadEnd > offset && this.#aheadEnd <= end ? this.#aheadEnd : offset;
+    if (end - start < readAheadBytes / 4) return;
+    this.#aheadEnd = end;
+    const reading = this.#piecesIn(start, end).then((pieces) =>
+      Promise.all(pieces.map(({ id }) => id && this.#source.readBlob("data", id))),
+    );
+    reading.catch(() => undefined);
+  }
+}
+
+/** Paths of the disk images that a snapshot holds. */
+export async function listImages(
+  repository: Repository,
+  snapshot: StoredSnapshot,
+): Promise<string[]> {
+  const reader = await repository.reader();
+  const paths: string[] = [];
+  for await (const { path, entry } of walkTree(reader, fromHex(snapshot.tree)))
+    if (isImage(entry)) paths.push(path);
+  return paths;
+}
+
+function isImage({ content }: DirectoryEntry): boolean {
+  return content?.kind === "image";
+}
