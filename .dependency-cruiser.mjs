@@ -11,7 +11,7 @@ const rooms = {
   nbd: ["posix"],
   image: ["posix", "nbd"],
   machine: ["posix", "nbd", "image"],
-  "serve/rest": ["crypto", "storage", "posix"],
+  "serve/rest": ["storage"],
   "serve/nbd": [
     "repo/ops",
     "repo/blobs",
