@@ -105,7 +105,7 @@ function chosen(
 class Copies {
   /** By id, and by the snapshot that it came from. */
   readonly #byOrigin = new Map<string, StoredSnapshot>();
-  /** By host, time and paths: one run that backed up into both repositories. */
+  /** By host, time, size and paths: one run that backed up into both repositories. */
   readonly #runs = new Set<string>();
 
   constructor(there: readonly StoredSnapshot[]) {
@@ -136,8 +136,8 @@ class Copies {
   }
 }
 
-function runOf({ hostname, time, paths }: StoredSnapshot): string {
-  return JSON.stringify([hostname, time, ...paths]);
+function runOf({ hostname, time, paths, summary }: StoredSnapshot): string {
+  return JSON.stringify([hostname, time, summary["bytesTotal"], ...paths]);
 }
 
 class CopyRun {
