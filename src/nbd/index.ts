@@ -8,6 +8,5 @@ export type { NbdClientOptions, NbdExtent } from "./client.ts";
 export { isNbdUri, parseNbdUri, printableAddress } from "./client-address.ts";
 export type { NbdAddress } from "./client-address.ts";
 export { allocationFlag, baseAllocation } from "./protocol-constants.ts";
-export { allocationFlag, baseAllocation } from "./protocol-constants.ts";
 export { serveNbd } from "./server.ts";
 export type { NbdExport, NbdServerOptions } from "./server-export.ts";
