@@ -1,5 +1,7 @@
 /** A disk that an NBD server exports. */
 import {
+  allocationFlag,
+  baseAllocation,
   NbdClient,
   parseNbdUri,
   printableAddress,
@@ -11,9 +13,6 @@ import { type DiskRange, type DiskSource, type SegmentInput, sharedBytes } from 
 import { segmentsOfExtents } from "./extent-segments.ts";
 import type { ImageSegment } from "./segments.ts";
 
-const allocation = "base:allocation";
-/** Only this proves zeros: what is merely a hole may read as anything. */
-const zeroFlag = 2;
 const dirtyFlag = 1;
 
 export interface NbdSourceOptions extends Omit<NbdClientOptions, "contexts"> {
@@ -40,7 +39,7 @@ export class NbdSource implements DiskSource {
   ): Promise<NbdSource> {
     const address = typeof where === "string" ? parseNbdUri(where) : where;
     const { dirtyContext, path = printableAddress(address) } = options;
-    const contexts = [allocation, ...(dirtyContext === undefined ? [] : [dirtyContext])];
+    const contexts = [baseAllocation, ...(dirtyContext === undefined ? [] : [dirtyContext])];
     const client = await NbdClient.open(address, { ...options, contexts });
     if (dirtyContext !== undefined && !client.hasContext(dirtyContext)) {
       client.close();
@@ -101,6 +100,7 @@ export class NbdSource implements DiskSource {
 
   async *#data(): AsyncGenerator<DiskRange> {
     for await (const { offset, length, flags } of this.#client.extents())
-      if (((flags.get(allocation) ?? 0) & zeroFlag) === 0) yield { offset, length };
+      // Only this proves zeros: what is merely a hole may read as anything.
+      if (((flags.get(baseAllocation) ?? 0) & allocationFlag.zero) === 0) yield { offset, length };
   }
 }

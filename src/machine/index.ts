@@ -6,5 +6,5 @@ export { chooseDisks, type DirtyBitmap, listDisks, type MachineDisk } from "./di
 export { GuestAgent } from "./guest-agent.ts";
 export { clearRun } from "./leftovers.ts";
 export { type DiskPlan, PointInTime, removeBitmap } from "./point-in-time.ts";
-export { asList, asObject, isObject } from "./qmp/json.ts";
-export { QmpClient, QmpCommandError } from "./qmp/qmp-client.ts";
+export { asObject } from "./qmp/json.ts";
+export { QmpClient } from "./qmp/qmp-client.ts";
