@@ -11,7 +11,7 @@ import { type ChangedRange, changedRanges } from "./diff/image-ranges.ts";
 import type { Repository } from "./repository.ts";
 import { snapshotEntry } from "./snapshot-entry.ts";
 import type { StoredSnapshot } from "./snapshots.ts";
-import { type NodeSource, type Piece, segmentAt, segmentPieces, walkTree } from "./tree-reader.ts";
+import { mapNodeAt, type NodeSource, type Piece, segmentPieces, walkTree } from "./tree-reader.ts";
 
 /** Bytes, or a hole of that length. */
 export type ImagePart = Uint8Array | number;
@@ -143,9 +143,10 @@ export class ImageReader {
     const { segmentBytes, blockBytes } = this.#settings.chunker.image;
     const offset = index * segmentBytes;
     const end = Math.min(offset + segmentBytes, this.size);
-    const node = await segmentAt(this.#source, this.#content, index, this.#settings.map.fanout);
-    if (node === undefined) return [{ offset, length: end - offset }];
-    return segmentPieces(node, offset, end, blockBytes);
+    const place = { height: 0, number: index };
+    const id = await mapNodeAt(this.#source, this.#content, place, this.#settings.map.fanout);
+    if (id === undefined) return [{ offset, length: end - offset }];
+    return segmentPieces(await this.#source.readTree(id), offset, end, blockBytes);
   }
 
   /** Nobody waits for it: a failure shows where the range is really read. */
