@@ -11,14 +11,22 @@ export interface DiskFormat {
 
 const headBytes = 512;
 
-/** @returns undefined for a raw disk, or no disk at all */
+/** @returns undefined for a raw disk, for no disk at all, and for one whose head cannot be read */
 export function diskFormat(fd: number): DiskFormat | undefined {
   const head = Buffer.alloc(headBytes);
-  const bytes = readSync(fd, head, 0, headBytes, 0);
+  const bytes = readHead(fd, head);
   const found = containerMagics.find(
     ({ offset, bytes: magic }) =>
       offset + magic.length <= bytes && head.subarray(offset, offset + magic.length).equals(magic),
   );
   if (found === undefined) return undefined;
   return { name: found.name === "qcow2 disk" ? "qcow2" : "other", title: found.name };
+}
+
+function readHead(fd: number, head: Buffer): number {
+  try {
+    return readSync(fd, head, 0, head.length, 0);
+  } catch {
+    return 0; // whoever reads the whole meets the same error, and says so
+  }
 }

@@ -159,6 +159,17 @@ describe("check", () => {
     }
   });
 
+  test("a pack that is gone and that no snapshot needs is a warning", async () => {
+    const hurt = sound.copy();
+    for (const name of await packsOf("data")) await hurt.delete("data", name);
+    for await (const { name } of sound.copy().list("snapshots"))
+      await hurt.delete("snapshots", name);
+    const report = await checked(hurt);
+    expect(report.damagedPacks).toEqual([]);
+    expect(report.errors.filter(({ kind }) => kind === "pack")).toEqual([]);
+    expect(report.warnings.map(({ message }) => message).join()).toContain("no snapshot needs it");
+  });
+
   test("names the folders lost with a tree pack", async () => {
     for (const name of await packsOf("tree")) {
       const hurt = sound.copy();

@@ -69,12 +69,15 @@ export class QmpClient implements Disposable {
     socket.on("data", (bytes: Buffer) => {
       this.#receive(bytes);
     });
-    socket.on("error", (error) => {
-      this.#fail(this.#error(error.message, { cause: error }));
-    });
-    socket.on("close", () => {
+    const ended = (): void => {
       this.#fail(this.#error("it closed the connection: the machine has ended, or was restarted"));
+    };
+    socket.on("error", (error: NodeJS.ErrnoException) => {
+      // A machine that is killed may leave what it has not read.
+      if (error.code === "ECONNRESET" || error.code === "EPIPE") ended();
+      else this.#fail(this.#error(error.message, { cause: error }));
     });
+    socket.on("close", ended);
   }
 
   /** Connects and leaves negotiation mode. */

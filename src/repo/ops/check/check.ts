@@ -110,6 +110,8 @@ class CheckRun {
   readonly #hooks: CheckHooks;
   readonly #log = new FaultLog();
   readonly #damagedPacks = new Map<string, DamagedPackNotes>();
+  /** Named by the index, neither listed nor marked. */
+  readonly #missing = new Set<string>();
   #packsRead = 0;
   #bytesRead = 0;
   #bytesTotal: number | undefined;
@@ -150,6 +152,7 @@ class CheckRun {
     }
     await this.#readData(facts, packs.listed, availability, reader.blobs);
     await this.#walk(list.snapshots, availability, reader.blobs);
+    this.#judgeMissing();
     return this.#report(list, facts, packs, availability);
   }
 
@@ -201,14 +204,20 @@ class CheckRun {
     await memory.save(highestSeen(snapshots, seenBefore));
   }
 
-  /** Every pack of the index must be listed with its size; what is listed beside them is no damage. */
+  /**
+   * Packs of the index that are listed must have their size; what is listed beside them is no damage.
+   * An entry whose pack is not there counts for nothing (R2): a backup that merges index objects while
+   * a prune sweeps leaves some. Whether a snapshot misses one, the walk says.
+   */
   async #checkPackList(facts: IndexFacts, marked: ReadonlySet<string>): Promise<PackCounts> {
     const listed = await listPacks(this.#repository, this.#hooks.signal);
     await this.#index.restrictToListed(listedPacks(listed));
     for (const [name, claims] of facts.claims) {
       const size = listed.get(name);
       if (size === undefined) {
-        if (!marked.has(name)) this.#damagedPack(name, "it is missing from data/");
+        if (marked.has(name)) continue;
+        this.#damagedPack(name, "it is missing from data/");
+        this.#missing.add(name);
         continue;
       }
       const wrong = claims.filter((claim) => claim.size !== size);
@@ -299,6 +308,19 @@ class CheckRun {
         kind: "snapshot",
         object: id,
         message: `Snapshot ${id.slice(0, 8)} of ${time} cannot be restored whole: ${hurtCount} of its files or folders are hurt`,
+      });
+    }
+  }
+
+  /** Packs that are gone are to blame for what is lost; where nothing is, nothing needed them. */
+  #judgeMissing(): void {
+    if (this.#log.hurtSnapshots.length > 0) return;
+    for (const name of this.#missing) {
+      this.#damagedPacks.delete(name);
+      this.#log.warn({
+        kind: "pack",
+        object: name,
+        message: `Pack ${name}: the index still names it, it is gone, and no snapshot needs it. To take it out of the index: ashlar repair index`,
       });
     }
   }
