@@ -59,8 +59,11 @@ export class ServerStream {
     await written;
   }
 
+  /** After what was written; nobody reads any more, so the client's own end would not be noticed. */
   end(): void {
-    this.#stream.end();
+    this.#stream.end(() => {
+      this.#stream.destroy();
+    });
   }
 }
 

@@ -84,9 +84,16 @@ class Transmission {
     const fault = this.#faultOf(request);
     if (fault !== undefined) return this.#fail(request, fault[0], fault[1]);
     try {
-      if (type === nbdCommand.read) return await this.#read(request);
-      if (type === nbdCommand.blockStatus) return await this.#status(request);
-      if (type === nbdCommand.cache) await this.#parts(request);
+      switch (type) {
+        case nbdCommand.read:
+          await this.#read(request);
+          return;
+        case nbdCommand.blockStatus:
+          await this.#status(request);
+          return;
+        case nbdCommand.cache:
+          await this.#parts(request);
+      }
     } catch (error) {
       if (error instanceof ConnectionEnded) throw error;
       this.#options.onFailure(this.#chosen.target.name, error);

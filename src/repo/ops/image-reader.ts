@@ -156,7 +156,9 @@ export class ImageReader {
     if (end - start < readAheadBytes / 4) return;
     this.#aheadEnd = end;
     const reading = this.#piecesIn(start, end).then((pieces) =>
-      Promise.all(pieces.map(({ id }) => id && this.#source.readBlob("data", id))),
+      Promise.all(
+        pieces.flatMap(({ id }) => (id === undefined ? [] : [this.#source.readBlob("data", id)])),
+      ),
     );
     reading.catch(() => undefined);
   }
