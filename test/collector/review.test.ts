@@ -109,3 +109,15 @@ test("a pack that another prune took in mid-run makes this one give way", async 
   await lab.prune(atOnce);
   await lab.expectSound();
 });
+
+test("a node that is a base of what is walked first keeps its own children, too (I2)", async () => {
+  await using lab = await PruneLab.create();
+  const first = disk("first", 1024);
+  await lab.backup(first);
+  // A host whose clock was set back: its second night, whose nodes are deltas of the first's, sorts first.
+  lab.nowMs -= day;
+  await lab.backup(patched(first, 0, disk("other", 256)));
+  lab.nowMs += 2 * day;
+  await lab.prune(atOnce);
+  await lab.expectSound();
+});

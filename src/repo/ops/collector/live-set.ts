@@ -32,6 +32,8 @@ export class LiveSet {
   readonly #source: NodeSource;
   readonly #isMarked: (pack: string) => boolean;
   readonly #endangeredMarks: BlobMarks;
+  /** Nodes whose children are kept: kept as a delta's base alone says nothing of those. */
+  readonly #walked: BlobMarks;
   readonly #signal: AbortSignal | undefined;
   #keptCount = 0;
 
@@ -51,12 +53,13 @@ export class LiveSet {
     this.#signal = signal;
     this.marks = new BlobMarks(index);
     this.#endangeredMarks = new BlobMarks(index);
+    this.#walked = new BlobMarks(index);
   }
 
   /** Takes in a snapshot's whole tree. @throws {CorruptionError} when something that it needs is nowhere */
   async addTree(root: Uint8Array): Promise<void> {
     this.#signal?.throwIfAborted();
-    if (!this.#keep("tree", root)) return;
+    if (!this.#walked.mark(this.#keep("tree", root))) return;
     const bytes = await this.#source.readTree(root);
     const { nodes, chunks } = childrenOf(bytes);
     for (const id of chunks) this.#keep("data", id);
@@ -82,8 +85,8 @@ export class LiveSet {
     return this.#keptCount > before;
   }
 
-  /** @returns false when it was kept before */
-  #keep(cls: BlobClass, id: Uint8Array): boolean {
+  /** @returns the blob's first place, by which it is known */
+  #keep(cls: BlobClass, id: Uint8Array): BlobLocation {
     const locations = this.#index.lookupAll(cls, id);
     if (locations.length === 0) {
       throw new CorruptionError(
@@ -93,20 +96,19 @@ export class LiveSet {
         },
       );
     }
-    const usable = locations.filter((location) => !this.#isMarked(this.#packName(location)));
-    if (usable.length > 0) return this.#keepPlace(cls, this.#first(usable));
-    const place = this.#first(locations);
-    if (!this.#endangeredMarks.mark(place)) return false;
-    this.endangered.push({ cls, id: id.slice(), location: place });
-    this.#keepBases(cls, place);
-    return true;
+    this.#keepAny(cls, locations);
+    return this.#first(locations);
   }
 
-  #keepPlace(cls: BlobClass, place: BlobLocation): boolean {
-    if (!this.marks.mark(place)) return false;
+  /** @param same  all places of one blob that will do */
+  #keepAny(cls: BlobClass, same: readonly BlobLocation[]): void {
+    const usable = same.filter((location) => !this.#isMarked(this.#packName(location)));
+    const place = this.#first(usable.length > 0 ? usable : same);
+    const marks = usable.length > 0 ? this.marks : this.#endangeredMarks;
+    if (!marks.mark(place)) return;
     this.#keptCount++;
+    if (usable.length === 0) this.endangered.push({ cls, id: place.id.slice(), location: place });
     this.#keepBases(cls, place);
-    return true;
   }
 
   /** Each base in a form of smaller depth, so that no two deltas rest on each other. */
@@ -115,17 +117,7 @@ export class LiveSet {
       const places = this.#index
         .lookupPrefix(cls, prefix)
         .filter(({ depth }) => depth < delta.depth);
-      for (const same of byId(places)) {
-        const usable = same.filter((location) => !this.#isMarked(this.#packName(location)));
-        if (usable.length > 0) this.#keepPlace(cls, this.#first(usable));
-        else {
-          const place = this.#first(same);
-          if (!this.#endangeredMarks.mark(place)) continue;
-          this.#keptCount++;
-          this.endangered.push({ cls, id: place.id, location: place });
-          this.#keepBases(cls, place);
-        }
-      }
+      for (const same of byId(places)) this.#keepAny(cls, same);
     }
   }
 
