@@ -24,7 +24,10 @@ export interface CutAnswer extends LaneMessage<"cut"> {
 }
 
 interface PoolLane {
-  readonly executor: Executor<ToLane>;
+  /** Started with its first work: a night without any starts no thread. */
+  executor: Executor<ToLane> | undefined;
+  /** What it is told when it starts. */
+  readonly early: ToLane[];
   freeSlots: number;
   /** Settled when the lane has flushed. */
   flushed: (() => void) | undefined;
@@ -42,6 +45,8 @@ export interface LanePoolEvents {
 }
 
 export class LanePool {
+  readonly #config: LaneConfig;
+  readonly #entry: ThreadEntry | undefined;
   readonly #lanes: PoolLane[];
   readonly #events: LanePoolEvents;
   readonly #cuts = new Map<number, Waiter<LaneMessage<"cut">>>();
@@ -57,23 +62,15 @@ export class LanePool {
     entry: ThreadEntry | undefined,
     events: LanePoolEvents,
   ) {
+    this.#config = config;
+    this.#entry = entry;
     this.#events = events;
-    this.#lanes = Array.from({ length: entry === undefined ? 1 : count }, (_, number) => {
-      const laneEvents = {
-        message: (message: FromLane) => {
-          this.#receive(number, message);
-        },
-        crash: (error: Error) => {
-          events.crash(error);
-        },
-      };
-      const start: LaneStart = { role: "write", config };
-      const executor: Executor<ToLane> =
-        entry === undefined
-          ? inlineExecutor((post) => new Lane(config, post), laneEvents)
-          : threadExecutor(entry, start, laneEvents);
-      return { executor, freeSlots: config.slots, flushed: undefined };
-    });
+    this.#lanes = Array.from({ length: entry === undefined ? 1 : count }, () => ({
+      executor: undefined,
+      early: [],
+      freeSlots: config.slots,
+      flushed: undefined,
+    }));
   }
 
   get laneCount(): number {
@@ -83,15 +80,16 @@ export class LanePool {
   /** Waits for a free slot, and for the parts to be read, cut and named. */
   async cut(cutter: Cutter, parts: readonly CutSource[]): Promise<CutAnswer> {
     const lane = await this.#takeSlot();
+    const executor = (lane.executor ??= this.#start(lane));
     const job = this.#nextJob++;
     const answer = await new Promise<LaneMessage<"cut">>((resolve, reject) => {
       this.#cuts.set(job, { resolve, reject });
-      lane.executor.post({ type: "cut", job, cutter, parts });
+      executor.post({ type: "cut", job, cutter, parts });
     });
     return {
       ...answer,
       store: (wanted, bases) => {
-        lane.executor.post({
+        executor.post({
           type: "store",
           job,
           wanted,
@@ -102,7 +100,10 @@ export class LanePool {
   }
 
   room(lane: number, room: Omit<Extract<ToLane, { type: "room" }>, "type">): void {
-    this.#lanes[lane]?.executor.post({ type: "room", ...room });
+    const { executor, early } = this.#lanes[lane]!;
+    const message: ToLane = { type: "room", ...room };
+    if (executor === undefined) early.push(message);
+    else executor.post(message);
   }
 
   /** Resolves when every lane has closed its pack; the packs were announced before. */
@@ -111,13 +112,14 @@ export class LanePool {
     const failed = new Promise<never>((_, reject) => {
       this.#flushFailed = reject;
     });
-    const flushed = this.#lanes.map(
-      (lane) =>
-        new Promise<void>((resolve) => {
-          lane.flushed = resolve;
-          lane.executor.post({ type: "flush" });
-        }),
-    );
+    const flushed = this.#lanes.map((lane) => {
+      const { executor } = lane;
+      if (executor === undefined) return Promise.resolve();
+      return new Promise<void>((resolve) => {
+        lane.flushed = resolve;
+        executor.post({ type: "flush" });
+      });
+    });
     await Promise.race([Promise.all(flushed), failed]);
     this.#flushFailed = undefined;
   }
@@ -132,7 +134,29 @@ export class LanePool {
   }
 
   async close(): Promise<void> {
-    await Promise.all(this.#lanes.map((lane) => lane.executor.close()));
+    await Promise.all(
+      this.#lanes.flatMap(({ executor }) => (executor === undefined ? [] : [executor.close()])),
+    );
+  }
+
+  #start(lane: PoolLane): Executor<ToLane> {
+    const config = this.#config;
+    const number = this.#lanes.indexOf(lane);
+    const events = {
+      message: (message: FromLane) => {
+        this.#receive(number, message);
+      },
+      crash: (error: Error) => {
+        this.#events.crash(error);
+      },
+    };
+    const start: LaneStart = { role: "write", config };
+    const executor: Executor<ToLane> =
+      this.#entry === undefined
+        ? inlineExecutor((post) => new Lane(config, post), events)
+        : threadExecutor(this.#entry, start, events);
+    for (const message of lane.early) executor.post(message);
+    return executor;
   }
 
   #takeSlot(): Promise<PoolLane> {
