@@ -2,6 +2,8 @@
 import {
   closeSync,
   constants,
+  fchmodSync,
+  fchownSync,
   fsyncSync,
   fstatSync,
   ftruncateSync,
@@ -25,6 +27,8 @@ export interface ImageTargetState {
   readonly isNew: boolean;
   /** Its name until it is whole. */
   readonly partialPath?: string;
+  /** The file of that path, whose place the whole one takes, with its owner and mode; closed with the target. */
+  readonly replacedFd?: number;
 }
 
 /**
@@ -42,6 +46,7 @@ export class ImageTarget implements Disposable {
   readonly isNew: boolean;
   /** Its name until it is whole; undefined for what is written in place. */
   readonly partialPath: string | undefined;
+  readonly #replacedFd: number | undefined;
 
   /** Also for a file that was opened inside a directory being restored; that one is not renamed. */
   constructor(state: ImageTargetState) {
@@ -51,6 +56,7 @@ export class ImageTarget implements Disposable {
     this.kind = state.kind;
     this.isNew = state.isNew;
     this.partialPath = state.partialPath;
+    this.#replacedFd = state.replacedFd;
     if (this.kind === "file") ftruncateSync(this.fd, this.size);
   }
 
@@ -71,9 +77,10 @@ export class ImageTarget implements Disposable {
     if (this.kind === "file" && fstatSync(this.fd).size !== this.size)
       ftruncateSync(this.fd, this.size);
     // Before the name: a file that bears it is whole.
+    if (this.#replacedFd !== undefined) keepOwnerAndMode(this.#replacedFd, this.fd);
     if (options.fsync) fsyncSync(this.fd);
     if (this.partialPath === undefined) return;
-    if (lstatSync(nameToBytes(this.path), { throwIfNoEntry: false }) !== undefined) {
+    if (!this.#isAsFound()) {
       throw new FailedError(
         `Cannot finish ${printableName(this.path)}: a file of that name appeared meanwhile`,
         {
@@ -87,11 +94,28 @@ export class ImageTarget implements Disposable {
 
   close(): void {
     closeSync(this.fd);
+    if (this.#replacedFd !== undefined) closeSync(this.#replacedFd);
   }
 
   [Symbol.dispose](): void {
     this.close();
   }
+
+  /** Nothing stands at the path but what is to be replaced. */
+  #isAsFound(): boolean {
+    const there = lstatSync(nameToBytes(this.path), { bigint: true, throwIfNoEntry: false });
+    if (this.#replacedFd === undefined) return there === undefined;
+    const replaced = fstatSync(this.#replacedFd, { bigint: true });
+    return there === undefined || (there.dev === replaced.dev && there.ino === replaced.ino);
+  }
+}
+
+function keepOwnerAndMode(from: number, to: number): void {
+  const { uid, gid, mode } = fstatSync(from);
+  const own = fstatSync(to);
+  // Who may not give files away was only let in for files of their own.
+  if (own.uid !== uid || own.gid !== gid) fchownSync(to, uid, gid);
+  fchmodSync(to, mode & 0o7777);
 }
 
 function syncFolder(path: string): void {

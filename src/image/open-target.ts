@@ -1,9 +1,9 @@
 /** Opening what an image is restored to, and refusing what must not be overwritten. */
-import { closeSync, constants, fstatSync, openSync, statSync } from "node:fs";
+import { closeSync, constants, fstatSync, openSync, realpathSync, statSync } from "node:fs";
 import type { BigIntStats } from "node:fs";
 
 import { FailedError, StoreError } from "../errors.ts";
-import { nameToBytes, printableName } from "../names.ts";
+import { nameFromBytes, nameToBytes, printableName } from "../names.ts";
 import { blockDeviceSize, errnoCode, lockFile } from "../posix/index.ts";
 import { deviceUse } from "./device-in-use.ts";
 import { ImageTarget } from "./image-target.ts";
@@ -29,23 +29,69 @@ const partialSuffix = ".ashlar-partial";
  * @throws {FailedError} with the reason when it must not or cannot be written
  */
 export function openImageTarget(path: string, options: ImageTargetOptions): ImageTarget {
-  try {
+  return told(path, () => {
     const stat = statSync(nameToBytes(path), { bigint: true, throwIfNoEntry: false });
     if (stat === undefined) return openNewFile(path, options.size);
     if (!stat.isFile() && !stat.isBlockDevice())
       throw refusal(path, "it is neither file nor block device");
-    if (!options.overwrite) {
-      const hint = "Choose another path, or allow it to be overwritten";
-      throw refusal(path, stat.isFile() ? "it exists" : "it is a block device", { hint });
-    }
+    if (!options.overwrite) throw existsRefusal(path, stat);
     return stat.isFile() ? openFile(path, options.size) : openDevice(path, options.size, stat);
+  });
+}
+
+/**
+ * Opens the target of a file that cannot be written in place, since what stands there is laid out
+ * otherwise: it is always a new one, and takes the place of the old one when it is whole.
+ *
+ * @throws {FailedError} as `openImageTarget`, and for block devices
+ */
+export function openReplacingTarget(path: string, options: ImageTargetOptions): ImageTarget {
+  return told(path, () => {
+    const stat = statSync(nameToBytes(path), { bigint: true, throwIfNoEntry: false });
+    if (stat === undefined) return openNewFile(path, options.size);
+    if (stat.isBlockDevice()) {
+      throw refusal(path, "a machine reads a block device as a raw disk, and never as qcow2", {
+        hint: "Restore it with --format raw, or name a file",
+      });
+    }
+    if (!stat.isFile()) throw refusal(path, "it is no file");
+    if (!options.overwrite) throw existsRefusal(path, stat);
+    return replaceFile(path, options.size);
+  });
+}
+
+function told<T>(path: string, open: () => T): T {
+  try {
+    return open();
   } catch (error) {
     if (error instanceof StoreError) throw error;
     throw refusal(path, error instanceof Error ? error.message : String(error), { cause: error });
   }
 }
 
-function openNewFile(path: string, size: number): ImageTarget {
+function existsRefusal(path: string, stat: BigIntStats): FailedError {
+  const hint = "Choose another path, or allow it to be overwritten";
+  return refusal(path, stat.isFile() ? "it exists" : "it is a block device", { hint });
+}
+
+function replaceFile(path: string, size: number): ImageTarget {
+  const realPath = nameFromBytes(realpathSync(nameToBytes(path), "buffer"));
+  const replacedFd = openSync(nameToBytes(realPath), constants.O_RDWR | constants.O_NONBLOCK);
+  return closedOnFailure(replacedFd, () => {
+    const stat = fstatSync(replacedFd);
+    if (!stat.isFile()) throw refusal(path, "it was replaced meanwhile");
+    const uid = process.geteuid?.();
+    if (uid !== 0 && stat.uid !== uid) {
+      throw refusal(path, "it belongs to another user, and the new file could not", {
+        hint: "Run it as that user or as root, or choose another path",
+      });
+    }
+    lock(replacedFd, path);
+    return openNewFile(realPath, size, replacedFd);
+  });
+}
+
+function openNewFile(path: string, size: number, replacedFd?: number): ImageTarget {
   const partialPath = path + partialSuffix;
   const flags = constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW | constants.O_NONBLOCK;
   const fd = openSync(nameToBytes(partialPath), flags, 0o600);
@@ -61,7 +107,9 @@ function openNewFile(path: string, size: number): ImageTarget {
       throw refusal(path, `${printableName(partialPath)} is not a file left by an earlier restore`);
     }
     lock(fd, partialPath);
-    return new ImageTarget({ fd, path, size, kind: "file", isNew: stat.size === 0, partialPath });
+    const isNew = stat.size === 0;
+    const replaced = replacedFd === undefined ? {} : { replacedFd };
+    return new ImageTarget({ fd, path, size, kind: "file", isNew, partialPath, ...replaced });
   });
 }
 

@@ -1,5 +1,10 @@
 import { resolve } from "node:path";
-import type { RestoreOptions, RestoreProgress, RestoreSummary } from "../../repo/index.ts";
+import type {
+  RestoreFormat,
+  RestoreOptions,
+  RestoreProgress,
+  RestoreSummary,
+} from "../../repo/index.ts";
 import { CorruptionError, FailedError, UsageError } from "../../errors.ts";
 import { printableName } from "../../names.ts";
 import type { Command, CommandArguments, CommandContext } from "../command.ts";
@@ -10,6 +15,7 @@ import { formatBytes, formatSeconds, plural } from "../text.ts";
 import { snapshotFilter } from "./snapshots.ts";
 
 const policies = ["always", "if-changed", "if-newer", "never"] as const;
+const formats = ["raw", "qcow2"] as const satisfies readonly RestoreFormat[];
 const patternOption = { type: "string", array: true, nargs: 1, requiresArg: true } as const;
 
 export const command: Command = {
@@ -32,7 +38,14 @@ export const command: Command = {
     to: {
       type: "string",
       requiresArg: true,
-      describe: "file or block device that gets the content of the one file SNAP:PATH",
+      describe:
+        "file or block device that gets the content of the one file SNAP:PATH, or of the only disk",
+    },
+    format: {
+      choices: formats,
+      requiresArg: true,
+      describe:
+        "with --to: what becomes of a disk. raw (default) is written in place; qcow2 is a new file, of the kind it was backed up from, that replaces an old one when it is whole",
     },
     include: {
       alias: "i",
@@ -64,6 +77,7 @@ export const command: Command = {
       "restore 4f3a:/srv/images/web1.raw --to /dev/vg0/web1",
       "a disk; where it holds the right bytes already nothing is written",
     ],
+    ["restore 4f3a:/srv/images/web1.qcow2 --to web1.qcow2 --format qcow2", "a qcow2 file again"],
     ["restore latest:/etc --target /tmp/etc --verify", "one directory's contents, read back"],
   ],
   exitCodes: {
@@ -97,11 +111,18 @@ export const command: Command = {
 function restoreOptions({ host }: CommandContext, args: CommandArguments): RestoreOptions {
   const { snapshot, path } = parseSnapshotPath(args.word("snapshot"));
   const overwrite = args.text("overwrite");
+  const format = formats.find((name) => name === args.text("format"));
+  if (format !== undefined && args.text("to") === undefined) {
+    throw new UsageError("Cannot restore: --format is for the one file that --to names", {
+      hint: "Restore the disks of a tree one by one: restore SNAP:PATH --to FILE --format qcow2",
+    });
+  }
   return {
     snapshot,
     filter: snapshotFilter(args),
     path,
     target: target(host.cwd, args),
+    format,
     include: [...args.texts("include"), ...readPatternFiles(args.texts("include-file"))],
     exclude: [...args.texts("exclude"), ...readPatternFiles(args.texts("exclude-file"))],
     overwrite: policies.find((policy) => policy === overwrite),

@@ -63,6 +63,7 @@ export type {
   CopySummary,
 } from "./copy/options.ts";
 export type {
+  RestoreFormat,
   RestoreHooks,
   RestoreOptions,
   RestoreProgress,

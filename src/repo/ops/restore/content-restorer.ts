@@ -20,12 +20,22 @@ import type { RestoreTally } from "./tally.ts";
 export interface ContentJob {
   readonly target: ImageTarget;
   readonly entry: DirectoryEntry;
+  /** Where its bytes come to lie in the target; where they lie in the image, unless given. */
+  readonly placement?: Placement;
   /** For people and the summary. */
   readonly path: string;
   /** All of it is there: gives it its name, its time, whatever shows that it is whole. */
   finish(): void;
   /** Something is missing: leaves it in a state that shows it. @returns what to tell of that state */
   abandon(): string;
+}
+
+/** A file of another form than the image's own bytes. */
+export interface Placement {
+  /** What a piece of the image is in the target. Of a hole it may be less, or nothing. */
+  piecesOf(piece: Piece): readonly Piece[];
+  /** Where the target's own tables do not read back as they were written. */
+  findFault(target: ImageTarget): Promise<number | undefined>;
 }
 
 export interface ContentContext {
@@ -74,6 +84,7 @@ export class ContentRestorer {
       target: job.target,
       entry: job.entry,
       path: job.path,
+      ...(job.placement === undefined ? {} : { placement: job.placement }),
       finish: () => {
         job.finish();
       },
@@ -177,13 +188,22 @@ export class ContentRestorer {
       let pieces: Piece[] = [];
       for await (const some of batches) {
         this.#context.signal?.throwIfAborted();
-        pieces.push(...some);
+        pieces.push(...this.#placed(job, some));
         if (pieces.length < windowPieces) continue;
         yield { job, pieces };
         pieces = [];
       }
       if (pieces.length > 0) yield { job, pieces };
     }
+  }
+
+  #placed({ placement }: RunningJob, pieces: readonly Piece[]): readonly Piece[] {
+    if (placement === undefined) return pieces;
+    return pieces.flatMap((piece) => {
+      const placed = placement.piecesOf(piece);
+      this.#context.tally.advance(placed.reduce((left, { length }) => left - length, piece.length));
+      return placed;
+    });
   }
 
   /** Chunks that are not where they belong yet. Holes are made on the way. */

@@ -7,6 +7,9 @@ export type RestoreTarget =
   | { readonly kind: "directory"; readonly path: string }
   | { readonly kind: "file"; readonly path: string };
 
+/** Of the file that a disk is restored to. */
+export type RestoreFormat = "raw" | "qcow2";
+
 export interface RestoreOptions {
   /** Id, prefix, or `latest`. */
   readonly snapshot: string;
@@ -17,6 +20,8 @@ export interface RestoreOptions {
    */
   readonly path?: string | undefined;
   readonly target: RestoreTarget;
+  /** Only for a target that is a file. Raw unless given, whatever the disk was in. */
+  readonly format?: RestoreFormat | undefined;
   /** Patterns, for paths as they come to lie below the target. */
   readonly include?: readonly string[] | undefined;
   readonly exclude?: readonly string[] | undefined;

@@ -4,8 +4,9 @@ import { promisify } from "node:util";
 import type { ImageTarget } from "../../../image/index.ts";
 import { fadvise, seekData } from "../../../posix/index.ts";
 import type { BlobReader } from "../../blobs/index.ts";
-import type { DirectoryEntry, Settings } from "../../format/index.ts";
+import type { Settings } from "../../format/index.ts";
 import { filePieces, type Piece } from "../tree-reader.ts";
+import type { ContentJob } from "./content-restorer.ts";
 
 const readAt = promisify(read);
 const syncData = promisify(fdatasync);
@@ -21,16 +22,19 @@ export async function readBack(
     readonly settings: Settings;
     readonly signal: AbortSignal | undefined;
   },
-  job: { readonly target: ImageTarget; readonly entry: DirectoryEntry },
+  job: Pick<ContentJob, "target" | "entry" | "placement">,
 ): Promise<number | undefined> {
   const { reader, settings, signal } = context;
-  const { target, entry } = job;
+  const { target, entry, placement } = job;
   if (target.size >= syncBytesMin) {
     await syncData(target.fd);
     fadvise(target.fd, 0, 0, "dontNeed"); // else the disk would not be asked
   }
-  for await (const pieces of filePieces(reader, entry, settings)) {
+  const fault = await placement?.findFault(target);
+  if (fault !== undefined) return fault;
+  for await (const some of filePieces(reader, entry, settings)) {
     signal?.throwIfAborted();
+    const pieces = placement === undefined ? some : some.flatMap((p) => placement.piecesOf(p));
     const chunks = pieces.filter((piece): piece is Required<Piece> => piece.id !== undefined);
     const equal = await reader.verifyRanges(target.fd, chunks);
     const wrong = chunks.find((_, row) => equal[row] !== 1);

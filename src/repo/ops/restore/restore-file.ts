@@ -1,44 +1,56 @@
 /** Restores one file's content, mostly a disk's, into a file or block device of any name. */
 import { realpathSync, statSync } from "node:fs";
 import { decideOverwrite, type OverwritePolicy } from "../../../files/index.ts";
-import { openImageTarget } from "../../../image/index.ts";
+import { type ImageTarget, openImageTarget } from "../../../image/index.ts";
 import { nameToBytes, printableName } from "../../../names.ts";
 import { statNs, utimesNs } from "../../../posix/index.ts";
 import type { DirectoryEntry } from "../../format/index.ts";
-import type { ContentRestorer } from "./content-restorer.ts";
+import type { ContentRestorer, Placement } from "./content-restorer.ts";
 import type { RestoreTally } from "./tally.ts";
+
+/** A file that is laid out otherwise than as the bytes that were backed up. */
+export interface FileForm {
+  readonly fileBytes: number;
+  readonly placement: Placement;
+  open(path: string, options: { readonly overwrite: boolean }): ImageTarget;
+  /** Before the first byte of content. */
+  prepare(target: ImageTarget): Promise<void>;
+}
 
 /** @throws {FailedError} when the target must not or cannot be written */
 export async function restoreToFile(
   entry: DirectoryEntry,
   path: string,
   options: {
+    /** Unless given the file holds the content as it is. */
+    readonly form?: FileForm | undefined;
     readonly overwrite: OverwritePolicy;
     readonly fsync: boolean;
     readonly content: ContentRestorer;
     readonly tally: RestoreTally;
   },
 ): Promise<void> {
-  const { overwrite, content, tally } = options;
+  const { form, overwrite, content, tally } = options;
   const { metadata } = entry;
-  if (isKept(path, entry, overwrite)) {
+  const size = form?.fileBytes ?? metadata.size;
+  if (isKept(path, entry, size, overwrite)) {
     tally.kept(path, metadata.size);
     return;
   }
-  const target = openImageTarget(path, {
-    size: metadata.size,
-    overwrite: overwrite !== "never",
-  });
+  const open = { overwrite: overwrite !== "never" };
+  const target = form?.open(path, open) ?? openImageTarget(path, { size, ...open });
   let isClosed = false;
   const close = (): void => {
     if (!isClosed) target.close();
     isClosed = true;
   };
   try {
+    await form?.prepare(target);
     await content.add({
       target,
       entry,
       path,
+      ...(form === undefined ? {} : { placement: form.placement }),
       finish: () => {
         // A device tells of failed writes only when it is synced.
         target.finish({ fsync: options.fsync || target.kind === "block" });
@@ -59,11 +71,16 @@ export async function restoreToFile(
 }
 
 /** Only an ordinary file can be complete by its time and size. */
-function isKept(path: string, entry: DirectoryEntry, overwrite: OverwritePolicy): boolean {
+function isKept(
+  path: string,
+  { metadata }: DirectoryEntry,
+  size: number,
+  overwrite: OverwritePolicy,
+): boolean {
   if (overwrite === "always" || overwrite === "never") return false;
   const stat = statSync(nameToBytes(path), { bigint: true, throwIfNoEntry: false });
   if (stat?.isFile() !== true) return false;
-  const verdict = decideOverwrite(overwrite, statNs(stat), entry.metadata);
+  const verdict = decideOverwrite(overwrite, statNs(stat), { ...metadata, size });
   return verdict === "leave" || verdict === "keep-content";
 }
 

@@ -8,13 +8,14 @@ import { selectPaths, TreeRestorer } from "../../../files/index.ts";
 import { printableName } from "../../../names.ts";
 import type { BlobReader } from "../../blobs/index.ts";
 import type { DirectoryEntry } from "../../format/index.ts";
+import { listImages } from "../image-reader.ts";
 import type { Repository } from "../repository.ts";
 import { Session } from "../sessions.ts";
 import { snapshotEntry } from "../snapshot-entry.ts";
 import { resolveSnapshot, type StoredSnapshot } from "../snapshots.ts";
 import { ContentRestorer } from "./content-restorer.ts";
 import type { RestoreHooks, RestoreOptions, RestoreSummary } from "./options.ts";
-import { restoreToFile } from "./restore-file.ts";
+import { type FileForm, restoreToFile } from "./restore-file.ts";
 import { TreeWalk } from "./restore-tree.ts";
 import { RestoreTally } from "./tally.ts";
 
@@ -33,7 +34,8 @@ export async function restore(
     options.dryRun === true ? undefined : await Session.startReader(repository, [snapshot.id]);
   try {
     const reader = await repository.reader();
-    const subject = await subjectOf(reader, snapshot, options);
+    const path = options.path ?? (await onlyImage(repository, snapshot, options));
+    const subject = await subjectOf(reader, snapshot, path);
     const tally = new RestoreTally(hooks, expectedBytes(snapshot, subject, options));
     await new RestoreRun(repository, reader, tally, options, hooks.signal).execute(subject);
     const seconds = (repository.environment.clock.elapsed() - startedMs) / 1000;
@@ -53,10 +55,26 @@ type Subject =
     }
   | { readonly kind: "entry"; readonly entry: DirectoryEntry };
 
+/** For one file: the disk of a snapshot that has only one. */
+async function onlyImage(
+  repository: Repository,
+  snapshot: StoredSnapshot,
+  { target }: RestoreOptions,
+): Promise<string> {
+  if (target.kind === "directory") return "/";
+  const images = await listImages(repository, snapshot);
+  if (images.length === 1) return images[0]!;
+  const found = images.length === 0 ? "no disk" : `${images.length} disks`;
+  throw new UsageError(
+    `Cannot restore to ${printableName(target.path)}: the snapshot holds ${found}, and no path is named`,
+    { hint: `Name one file as ${snapshot.id.slice(0, 8)}:PATH, or restore all with --target DIR` },
+  );
+}
+
 async function subjectOf(
   reader: BlobReader,
   snapshot: StoredSnapshot,
-  { path = "/" }: RestoreOptions,
+  path: string,
 ): Promise<Subject> {
   const entry = await snapshotEntry(reader, snapshot, path);
   const { content } = entry;
@@ -121,11 +139,26 @@ class RestoreRun {
       return;
     }
     await restoreToFile(entry, path, {
+      form: await this.#form(entry, path),
       overwrite: this.#options.overwrite ?? "always",
       fsync: this.#options.verify === true,
       content: this.#content(2),
       tally: this.#tally,
     });
+  }
+
+  async #form(entry: DirectoryEntry, path: string): Promise<FileForm | undefined> {
+    const { format } = this.#options;
+    if (format === "qcow2") {
+      const { qcow2Form } = await import("./qcow2-form.ts");
+      return qcow2Form(this.#reader, entry, this.#repository.settings, this.#signal);
+    }
+    if (format === undefined && entry.disk !== undefined) {
+      this.#tally.warn(
+        `${printableName(path)}: restored as a raw disk; it was a ${entry.disk.format} file, and --format ${entry.disk.format} makes one again`,
+      );
+    }
+    return undefined;
   }
 
   async #toDirectory(subject: Subject, target: string): Promise<void> {
