@@ -249,6 +249,32 @@ describe("order and bounds", () => {
     await writer.close();
   });
 
+  test("packs for far storage are small at first, and grow with what is sent", async () => {
+    const sizesOn = async (isLocal: boolean): Promise<number[]> => {
+      const storage = new MemoryStorage(isLocal);
+      const repo = await TestRepository.create(storage);
+      repo.settings = { ...repo.settings, pack: { targetBytes: 16 << 20 } };
+      const writer = await repo.writer({ level: "off" });
+      const noise = path.join(folder, "noise");
+      fs.writeFileSync(noise, systemRandom.bytes(12 * segmentBytes));
+      await withFd(noise, async (fd) => {
+        for (let offset = 0; offset < 12 * segmentBytes; offset += segmentBytes)
+          await writer.storeSegment({ fd, offset, length: segmentBytes });
+      });
+      await writer.flush();
+      await writer.close();
+      return storage.log
+        .filter((entry) => entry.startsWith("put data"))
+        .map((entry) => storage.bytes("data", entry.split(" ")[2]!).length);
+    };
+    const near = await sizesOn(true);
+    expect(Math.min(...near.slice(0, -1))).toBeGreaterThan(12 << 20);
+    const far = await sizesOn(false);
+    expect(far[0]).toBeLessThanOrEqual(1 << 20);
+    expect(Math.max(...far)).toBeGreaterThan(6 << 20);
+    expect(far.length).toBeLessThan(near.length + 20);
+  });
+
   test("a storage that does not answer stops the lanes after a fixed number of packs", async () => {
     const storage = new MemoryStorage();
     const repo = await TestRepository.create(storage);

@@ -30,13 +30,17 @@ afterAll(() => {
 
 export class MemoryStorage implements Storage {
   readonly location = "memory";
-  readonly traits = { conditionalPut: true, local: true };
+  readonly traits;
   readonly objects = new Map<string, Uint8Array>();
   /** Mutations in the order in which they were done: "put data 3f…". */
   readonly log: string[] = [];
   /** Awaited before each put takes effect. */
   beforePut: (kind: ObjectKind, name: string) => Promise<void> = () => Promise.resolve();
   gets = 0;
+
+  constructor(isLocal = true) {
+    this.traits = { conditionalPut: true, local: isLocal };
+  }
 
   async put(
     kind: ObjectKind,

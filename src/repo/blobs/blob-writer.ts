@@ -113,6 +113,8 @@ function headerEnd(header: Uint8Array): string {
 
 /** Segments a lane holds: one being stored, one waiting, one being read. */
 const slotsPerLane = 3;
+/** Of a run's first packs, where what is sent takes its time. */
+const firstFarPackBytes = 1 << 20;
 /** Packs filled in this thread may be on their way while the next is filled. */
 const inlinePutsMost = 2;
 
@@ -157,10 +159,11 @@ export class BlobWriter {
     this.stats = this.#stats;
     const { image, stream } = settings.chunker;
     const chunkBytesMax = Math.max(image.maxBytes, stream.maxBytes);
-    const capacity = Math.max(
-      packCapacity(settings.pack.targetBytes),
-      packBytesFor(chunkBytesMax, deltaBaseCountMax),
-    );
+    const least = packBytesFor(chunkBytesMax, deltaBaseCountMax);
+    const capacity = Math.max(packCapacity(settings.pack.targetBytes), least);
+    const first = options.storage.traits.local
+      ? capacity
+      : Math.max(packCapacity(firstFarPackBytes), least);
     this.#slotBytes = Math.max(image.segmentBytes, 2 * stream.maxBytes);
     this.#ids = createIdHasher(keys);
     this.#chooser = new FormChooser(openZstd(level), verify);
@@ -200,7 +203,8 @@ export class BlobWriter {
         },
       },
     );
-    this.#memory = new PackMemory(capacity, this.#pool.laneCount, (lane, memory) => {
+    const sizes = { most: capacity, first: Math.min(first, capacity) };
+    this.#memory = new PackMemory(sizes, this.#pool.laneCount, (lane, memory) => {
       this.#pool.room(lane, { seal: this.#newSeal("data"), memory });
     });
   }
@@ -397,7 +401,7 @@ export class BlobWriter {
 
   #packFilled(lane: number, message: LaneMessage<"pack">): void {
     this.#stats.chunksDelta += message.deltaCount;
-    this.#memory.filled(lane);
+    this.#memory.filled(lane, message.bytes.length);
     this.#put(message.pack, message.bytes, () => {
       this.#memory.free(message.bytes);
     });

@@ -27,7 +27,7 @@ import type { SftpSessions } from "./sessions.ts";
 import { ignoreAbsent, putError, sftpError } from "./sftp-errors.ts";
 import { unlessAborted } from "./transfer.ts";
 
-const foldersInFlight = 32;
+const foldersInFlight = 128;
 /** A transfer of this much is worth a session of its own. */
 const longTransferBytes = 1024 * 1024;
 /** What is left to tidy up when the storage is closed may take so long. */
