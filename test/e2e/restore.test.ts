@@ -49,7 +49,7 @@ test("a disk goes out and home: restore, ls, dump, diff and find agree", async (
   expect(Buffer.concat(parts).equals(readFileSync(disk))).toBe(true);
 
   const { stdout } = await place.expect(0, ["ls", "-l", "latest", disk]);
-  expect(stdout).toMatch(/disk\.raw \(image, 20\.0 MiB of it data\)/);
+  expect(stdout).toMatch(/disk\.raw \(image, 20\.0 MiB of it data, no partition table\)/);
   const changes = await place.expect(0, ["diff", first[0]!.id, "latest", "--json"]);
   const lines = changes.stdout
     .trim()

@@ -50,9 +50,7 @@ test("ls lists parents before children and tells images, with their data, from s
   const id = await place.backup([source], { images: ["*.raw"] });
   const repository = await place.repository();
   const snapshot = await resolveSnapshot(repository, id);
-  const list = await collect(
-    listEntries(repository, snapshot, { path: source, withAllocated: true }),
-  );
+  const list = await collect(listEntries(repository, snapshot, { path: source, withDisks: true }));
   expect(list.map((entry) => [entry.path, entry.contentKind, entry.allocatedBytes])).toEqual([
     [`${source}/dir`, undefined, undefined],
     [`${source}/dir/file`, "stream", undefined],
@@ -148,12 +146,13 @@ test("diff of an image gives the ranges that changed, merged, and little around 
   );
   expect(others).toEqual([]);
   expect(change?.kind).toBe("modified");
-  const [small, large, ...more] = change!.ranges!;
+  const [small, large, ...more] = change!.image!.ranges;
   expect(more).toEqual([]);
   expect(small!.offset).toBeLessThanOrEqual(5 * mib);
   expect(small!.offset + small!.length).toBeGreaterThanOrEqual(5 * mib + 4 * kib);
   expect(small!.length).toBeLessThanOrEqual(mib);
   expect(large).toEqual({ offset: 300 * mib, length: mib });
+  expect(change!.image).toMatchObject({ allocatedGrowth: mib, isTableChanged: false });
 });
 
 test("diff of an image that grew or shrank counts what only one has, whatever the heights of the maps", async () => {
@@ -169,7 +168,7 @@ test("diff of an image that grew or shrank counts what only one has, whatever th
   const rangesOf = async (from: number, to: number) =>
     (await changesBetween(place, [snapshots[from]!, snapshots[to]!])).find(
       ({ path }) => path === disk,
-    )?.ranges;
+    )?.image?.ranges;
   for (const [from, to] of [
     [0, 1],
     [0, 2],

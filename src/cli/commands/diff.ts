@@ -1,7 +1,14 @@
-import type { Change, ChangedRange, ChangeKind } from "../../repo/index.ts";
+import type {
+  Change,
+  ChangedPartition,
+  ChangedRange,
+  ChangeKind,
+  DiskChange,
+} from "../../repo/index.ts";
 import { printableName } from "../../names.ts";
 import type { Command } from "../command.ts";
 import { filterOptions } from "../options.ts";
+import { partitionDocument, partitionText, tableText } from "../partition-text.ts";
 import { formatBytes, plural } from "../text.ts";
 import { snapshotFilter } from "./snapshots.ts";
 
@@ -23,17 +30,18 @@ export const command: Command = {
   },
   options: {
     metadata: { type: "boolean", describe: "also where only owner, mode or times changed" },
-    ranges: { type: "boolean", describe: "of images, each range that changed" },
+    ranges: { type: "boolean", describe: "of disks, each range that changed, and its partition" },
     ...filterOptions,
   },
   examples: [
     ["diff 4f3a latest", "paths added +, removed -, modified M, of another type T"],
-    ["diff 4f3a 7c21 --ranges", "and which bytes of an image"],
+    ["diff 4f3a 7c21 --ranges", "and which bytes of a disk"],
   ],
   async run(context, args) {
     const { output, signal } = context;
     const repository = await context.openRepository();
-    const { diffSnapshots, resolveSnapshot } = await import("../../repo/index.ts");
+    const { changedPartitions, diffSnapshots, partitionsIn, resolveSnapshot } =
+      await import("../../repo/index.ts");
     const filter = snapshotFilter(args);
     const before = await resolveSnapshot(repository, args.word("snapshot"), filter);
     const after = await resolveSnapshot(repository, args.word("other"), filter);
@@ -41,11 +49,14 @@ export const command: Command = {
     const options = { metadata: args.flag("metadata"), signal };
     for await (const change of diffSnapshots(repository, before, after, options)) {
       statistics.count(change);
-      if (output.json) output.document(changeDocument(change));
+      const { ranges = [], partitions: table } = change.image ?? {};
+      const touched = table && changedPartitions(table, ranges);
+      if (output.json) output.document(changeDocument(change, touched));
       else {
         output.answer(changeLine(change));
-        if (args.flag("ranges"))
-          for (const range of change.ranges ?? []) output.answer(rangeLine(range));
+        for (const line of diskLines(change.image, touched ?? [])) output.answer(line);
+        for (const range of args.flag("ranges") ? ranges : [])
+          output.answer(rangeLine(range, table ? partitionsIn(table, range) : []));
       }
     }
     if (output.json) {
@@ -61,33 +72,65 @@ export const command: Command = {
 };
 
 /** A directory's path ends with a slash, as in restic. */
-function shownPath({ path, before, after }: Change): string {
-  return (after ?? before)?.metadata.type === "dir" ? `${path}/` : path;
+function shownPath(path: string, entry: Change["after"]): string {
+  return entry?.metadata.type === "dir" ? `${path}/` : path;
 }
 
-function changeDocument(change: Change): object {
+function changeDocument(
+  { path, kind, before, after, image }: Change,
+  touched: readonly ChangedPartition[] | undefined,
+): object {
   return {
     message_type: "change",
-    path: shownPath(change),
-    modifier: marks[change.kind],
-    size_before: change.before?.metadata.size,
-    size_after: change.after?.metadata.size,
-    changed_bytes: change.ranges && changedBytes(change.ranges),
-    changed_ranges: change.ranges,
+    path: shownPath(path, after ?? before),
+    modifier: marks[kind],
+    size_before: before?.metadata.size,
+    size_after: after?.metadata.size,
+    changed_bytes: image && changedBytes(image.ranges),
+    changed_ranges: image?.ranges,
+    allocated_change: image?.allocatedGrowth,
+    partition_table_changed: image?.isTableChanged,
+    changed_partitions: touched?.map(({ partition, changedBytes }) => ({
+      ...(partition && partitionDocument(partition)),
+      changed_bytes: changedBytes,
+    })),
   };
 }
 
-function changeLine(change: Change): string {
-  const { ranges } = change;
-  const image =
-    ranges === undefined
-      ? ""
-      : ` (image: ${formatBytes(changedBytes(ranges))} in ${plural(ranges.length, "range")})`;
-  return `${marks[change.kind]}    ${printableName(shownPath(change))}${image}`;
+function changeLine({ path, kind, before, after, image }: Change): string {
+  const shown = `${marks[kind]}    ${printableName(shownPath(path, after ?? before))}`;
+  if (image === undefined) return shown;
+  const { ranges, allocatedGrowth } = image;
+  const [old, now] = [before!.metadata.size, after!.metadata.size];
+  const facts = [
+    `image: ${formatBytes(changedBytes(ranges))} in ${plural(ranges.length, "range")}`,
+    ...(old === now ? [] : [`was ${formatBytes(old)}, now ${formatBytes(now)}`]),
+    ...(allocatedGrowth === 0 ? [] : [`${signedBytes(allocatedGrowth)} of data`]),
+  ];
+  return `${shown} (${facts.join("; ")})`;
 }
 
-function rangeLine({ offset, length }: ChangedRange): string {
-  return `       ${offset}+${length}`;
+/** Where on the disk the changes lie. */
+function diskLines(image: DiskChange | undefined, touched: readonly ChangedPartition[]): string[] {
+  return [
+    ...(image?.isTableChanged === true
+      ? [`       its partition table changed: ${tableText(image.partitions)}`]
+      : []),
+    ...touched.map(({ partition, changedBytes }) => {
+      const where =
+        partition === undefined ? "outside of partitions" : `partition ${partitionText(partition)}`;
+      return `       ${where}: ${formatBytes(changedBytes)}`;
+    }),
+  ];
+}
+
+function rangeLine({ offset, length }: ChangedRange, partitions: readonly number[]): string {
+  const where = partitions.length === 0 ? "" : ` in partition ${partitions.join(", ")}`;
+  return `       ${offset}+${length}${where}`;
+}
+
+function signedBytes(bytes: number): string {
+  return bytes < 0 ? `-${formatBytes(-bytes)}` : `+${formatBytes(bytes)}`;
 }
 
 function changedBytes(ranges: readonly ChangedRange[]): number {
@@ -107,7 +150,7 @@ class Statistics {
   #changed = 0;
   #imageBytes = 0;
 
-  count({ kind, before, after, ranges }: Change): void {
+  count({ kind, before, after, image }: Change): void {
     if (kind === "added" || kind === "removed") {
       const { metadata } = (after ?? before)!;
       const sums = kind === "added" ? this.#added : this.#removed;
@@ -118,7 +161,7 @@ class Statistics {
       return;
     }
     if (kind === "modified" || kind === "type") this.#changed++;
-    this.#imageBytes += changedBytes(ranges ?? []);
+    this.#imageBytes += changedBytes(image?.ranges ?? []);
   }
 
   document(): object {

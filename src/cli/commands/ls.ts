@@ -3,6 +3,7 @@ import { printableName } from "../../names.ts";
 import type { Command } from "../command.ts";
 import { entryDocument, listedTime, permissions } from "../entry-document.ts";
 import { filterOptions } from "../options.ts";
+import { partitionLines, tableDocument, tableText } from "../partition-text.ts";
 import { snapshotDocument } from "../snapshot-document.ts";
 import { absolutePath, parseSnapshotPath } from "../snapshot-path.ts";
 import { formatBytes, formatTime } from "../text.ts";
@@ -20,13 +21,13 @@ export const command: Command = {
     long: {
       alias: "l",
       type: "boolean",
-      describe: "mode, owner, size, time; of images how much of them is data",
+      describe: "mode, owner, size, time; of disks how much of them is data, and their partitions",
     },
     ...filterOptions,
   },
   examples: [
     ["ls latest --host web1", "every path of a host's newest backup"],
-    ["ls -l latest /srv/images", "one directory, with sizes"],
+    ["ls -l latest /srv/images", "one directory, with sizes, and partitions of disks"],
   ],
   async run(context, args) {
     const { output, signal } = context;
@@ -42,10 +43,14 @@ export const command: Command = {
       const time = formatTime(new Date(snapshot.timeMs));
       output.talk(`snapshot ${snapshot.id.slice(0, 8)} of ${snapshot.hostname} at ${time}:`);
     }
-    for await (const entry of listEntries(repository, snapshot, { path, withAllocated: isLong })) {
+    for await (const entry of listEntries(repository, snapshot, { path, withDisks: isLong })) {
       signal.throwIfAborted();
       if (output.json) output.document(nodeDocument(entry));
-      else output.answer(isLong ? longLine(entry) : printableName(entry.path));
+      else {
+        output.answer(isLong ? longLine(entry) : printableName(entry.path));
+        const lines = entry.partitions === undefined ? [] : partitionLines(entry.partitions);
+        for (const line of lines) output.answer(line);
+      }
     }
     return 0;
   },
@@ -57,6 +62,7 @@ function nodeDocument(listed: ListedEntry): object {
     ...entryDocument(listed),
     content: listed.contentKind,
     allocated: listed.allocatedBytes,
+    partition_table: listed.partitions && tableDocument(listed.partitions),
     disk: diskDocument(listed),
   };
 }
@@ -78,13 +84,14 @@ function diskDocument({ entry: { disk } }: ListedEntry): object | undefined {
   );
 }
 
-function longLine({ path, entry, contentKind, allocatedBytes }: ListedEntry): string {
+function longLine(listed: ListedEntry): string {
+  const { path, entry, contentKind, allocatedBytes, partitions } = listed;
   const { metadata } = entry;
   const owner = `${metadata.user || metadata.uid}:${metadata.group || metadata.gid}`;
   const link = metadata.linkTarget === undefined ? "" : ` -> ${printableName(metadata.linkTarget)}`;
   const image =
     contentKind === "image"
-      ? ` (${entry.disk?.format ?? "image"}, ${formatBytes(allocatedBytes ?? 0)} of it data)`
+      ? ` (${entry.disk?.format ?? "image"}, ${formatBytes(allocatedBytes ?? 0)} of it data, ${tableText(partitions)})`
       : "";
   return [
     permissions(entry),

@@ -7,7 +7,7 @@ import { fromHex } from "../../bytes.ts";
 import { FailedError } from "../../errors.ts";
 import { printableName } from "../../names.ts";
 import type { DirectoryEntry, ImageContent, Settings } from "../format/index.ts";
-import { type ChangedRange, changedRanges } from "./diff/image-ranges.ts";
+import { type ChangedRange, compareImages } from "./diff/image-ranges.ts";
 import type { Repository } from "./repository.ts";
 import { snapshotEntry } from "./snapshot-entry.ts";
 import type { StoredSnapshot } from "./snapshots.ts";
@@ -21,7 +21,7 @@ export interface ImageExtent {
   readonly isHole: boolean;
 }
 
-interface ChunkSource extends NodeSource {
+export interface ChunkSource extends NodeSource {
   readBlob(cls: "data", id: Uint8Array): Promise<Uint8Array>;
 }
 
@@ -48,12 +48,23 @@ export class ImageReader {
     path: string,
   ): Promise<ImageReader> {
     const reader = await repository.reader();
-    const { metadata, content } = await snapshotEntry(reader, snapshot, path);
-    if (content?.kind === "image")
-      return new ImageReader(reader, path, metadata.size, content, repository.settings);
+    const entry = await snapshotEntry(reader, snapshot, path);
+    const image = ImageReader.of(reader, repository.settings, path, entry);
+    if (image !== undefined) return image;
     throw new FailedError(`Cannot serve ${printableName(path)}: it is no disk image`, {
       hint: `See what the snapshot holds: ashlar ls ${snapshot.id.slice(0, 8)}`,
     });
+  }
+
+  /** @returns undefined where the entry is no disk image */
+  static of(
+    source: ChunkSource,
+    settings: Settings,
+    path: string,
+    { metadata, content }: DirectoryEntry,
+  ): ImageReader | undefined {
+    if (content?.kind !== "image") return undefined;
+    return new ImageReader(source, path, metadata.size, content, settings);
   }
 
   private constructor(
@@ -107,13 +118,14 @@ export class ImageReader {
   }
 
   /** Where this image is not as the other one was; what only one of two sizes has counts as changed. */
-  changedSince(before: ImageReader): Promise<ChangedRange[]> {
-    return changedRanges(
+  async changedSince(before: ImageReader): Promise<readonly ChangedRange[]> {
+    const { ranges } = await compareImages(
       this.#source,
       { content: before.#content, size: before.size },
       { content: this.#content, size: this.size },
       this.#settings,
     );
+    return ranges;
   }
 
   async #piecesIn(offset: number, end: number): Promise<Piece[]> {

@@ -71,8 +71,10 @@ export type {
 } from "./restore/options.ts";
 export type { ContentKind, ListedEntry, ListOptions } from "./list-entries.ts";
 export type { FindOptions } from "./find.ts";
-export type { Change, ChangeKind, DiffOptions } from "./diff/diff.ts";
+export type { Change, ChangeKind, DiffOptions, DiskChange } from "./diff/diff.ts";
 export type { ChangedRange } from "./diff/image-ranges.ts";
+export { type ChangedPartition, changedPartitions, partitionsIn } from "./disk-partitions.ts";
+export type { Partition, PartitionTable } from "../../image/index.ts";
 export { inspectBlob, inspectConfig, inspectIndex, inspectTree } from "./inspect.ts";
 export type { TreeEntry } from "./tree-reader.ts";
 export { parseReadSubset, type ReadSubset } from "./check/read-plan.ts";

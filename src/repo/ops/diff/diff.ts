@@ -1,11 +1,15 @@
 /** What changed between two snapshots. Equal directories and contents are passed over by their ids. */
+import { isDeepStrictEqual } from "node:util";
 import { equalBytes, fromHex } from "../../../bytes.ts";
 import { nameToBytes } from "../../../names.ts";
 import type { DirectoryEntry, EntryContent, Settings } from "../../format/index.ts";
 import type { Repository } from "../repository.ts";
 import type { StoredSnapshot } from "../snapshots.ts";
-import { directoryEntries, type NodeSource } from "../tree-reader.ts";
-import { type ChangedRange, changedRanges } from "./image-ranges.ts";
+import type { PartitionTable } from "../../../image/index.ts";
+import { partitionsOf } from "../disk-partitions.ts";
+import { type ChunkSource, ImageReader } from "../image-reader.ts";
+import { directoryEntries } from "../tree-reader.ts";
+import { compareImages, type ImageChange } from "./image-ranges.ts";
 
 export type ChangeKind =
   | "added"
@@ -23,7 +27,13 @@ export interface Change {
   readonly before: DirectoryEntry | undefined;
   readonly after: DirectoryEntry | undefined;
   /** Of an image that was one before, too. */
-  readonly ranges: readonly ChangedRange[] | undefined;
+  readonly image: DiskChange | undefined;
+}
+
+export interface DiskChange extends ImageChange {
+  /** As it is now. */
+  readonly partitions: PartitionTable | undefined;
+  readonly isTableChanged: boolean;
 }
 
 export interface DiffOptions {
@@ -44,11 +54,11 @@ export async function* diffSnapshots(
 }
 
 class Differ {
-  readonly #source: NodeSource;
+  readonly #source: ChunkSource;
   readonly #settings: Settings;
   readonly #options: DiffOptions;
 
-  constructor(source: NodeSource, settings: Settings, options: DiffOptions) {
+  constructor(source: ChunkSource, settings: Settings, options: DiffOptions) {
     this.#source = source;
     this.#settings = settings;
     this.#options = options;
@@ -71,29 +81,40 @@ class Differ {
     after: DirectoryEntry | undefined,
     path: string,
   ): AsyncGenerator<Change> {
-    const change = { path, before, after, ranges: undefined };
+    const change = { path, before, after, image: undefined };
     if (before === undefined) yield { ...change, kind: "added" };
     else if (after === undefined) yield { ...change, kind: "removed" };
     else if (before.metadata.type !== after.metadata.type) yield { ...change, kind: "type" };
     else if (isContentChanged(before, after))
-      yield { ...change, kind: "modified", ranges: await this.#ranges(before, after) };
+      yield { ...change, kind: "modified", image: await this.#image(path, before, after) };
     else if (this.#options.metadata === true && isMetadataChanged(before, after))
       yield { ...change, kind: "metadata" };
     const [old, now] = [directoryOf(before), directoryOf(after)];
     if (old !== undefined || now !== undefined) yield* this.directories(old, now, path);
   }
 
-  async #ranges(
+  async #image(
+    path: string,
     before: DirectoryEntry,
     after: DirectoryEntry,
-  ): Promise<readonly ChangedRange[] | undefined> {
+  ): Promise<DiskChange | undefined> {
     if (before.content?.kind !== "image" || after.content?.kind !== "image") return undefined;
-    return changedRanges(
+    const change = await compareImages(
       this.#source,
       { content: before.content, size: before.metadata.size },
       { content: after.content, size: after.metadata.size },
       this.#settings,
     );
+    const [old, now] = await Promise.all([
+      this.#partitions(path, before),
+      this.#partitions(path, after),
+    ]);
+    return { ...change, partitions: now, isTableChanged: !isDeepStrictEqual(old, now) };
+  }
+
+  async #partitions(path: string, entry: DirectoryEntry): Promise<PartitionTable | undefined> {
+    const image = ImageReader.of(this.#source, this.#settings, path, entry);
+    return image && partitionsOf(image);
   }
 
   /** Both directories' entries side by side; they are sorted by the bytes of their names. */

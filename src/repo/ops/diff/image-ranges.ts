@@ -30,14 +30,21 @@ interface NodePair {
 
 const segmentsAhead = 16;
 
-/** Ranges in order, neighbours merged. What only one of two sizes has counts as changed. */
-export async function changedRanges(
+export interface ImageChange {
+  /** In order, neighbours merged. What only one of two sizes has counts as changed. */
+  readonly ranges: readonly ChangedRange[];
+  /** How many bytes more are data, and no hole. */
+  readonly allocatedGrowth: number;
+}
+
+export async function compareImages(
   source: NodeSource,
   before: ImageState,
   after: ImageState,
   settings: Settings,
-): Promise<ChangedRange[]> {
+): Promise<ImageChange> {
   const ranges = new RangeList();
+  let allocatedGrowth = 0;
   const { segmentBytes } = settings.chunker.image;
   const common = Math.min(before.size, after.size);
   const pairs = changedSegments(source, before.content, after.content, settings.map.fanout);
@@ -45,12 +52,19 @@ export async function changedRanges(
     const offset = first * segmentBytes;
     const piecesOf = (id: Uint8Array | undefined, size: number) =>
       segmentOf(source, id, offset, Math.min(offset + segmentBytes, size), settings);
-    return differences(await piecesOf(b, before.size), await piecesOf(a, after.size));
+    const [old, now] = [await piecesOf(b, before.size), await piecesOf(a, after.size)];
+    return { some: differences(old, now), growth: dataBytes(now) - dataBytes(old) };
   });
-  for await (const some of compared)
+  for await (const { some, growth } of compared) {
     for (const { offset, length } of some) ranges.add(offset, Math.min(offset + length, common));
+    allocatedGrowth += growth;
+  }
   ranges.add(common, Math.max(before.size, after.size));
-  return ranges.all;
+  return { ranges: ranges.all, allocatedGrowth };
+}
+
+function dataBytes(pieces: readonly Piece[]): number {
+  return pieces.reduce((sum, { id, length }) => sum + (id === undefined ? 0 : length), 0);
 }
 
 async function segmentOf(

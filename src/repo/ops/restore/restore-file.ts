@@ -24,6 +24,7 @@ export async function restoreToFile(
   options: {
     /** Unless given the file holds the content as it is. */
     readonly form?: FileForm | undefined;
+    readonly isFormGiven: boolean;
     readonly overwrite: OverwritePolicy;
     readonly fsync: boolean;
     readonly content: ContentRestorer;
@@ -39,6 +40,7 @@ export async function restoreToFile(
   }
   const open = { overwrite: overwrite !== "never" };
   const target = form?.open(path, open) ?? openImageTarget(path, { size, ...open });
+  if (!options.isFormGiven && target.kind === "file") tally.noteRaw(entry, path);
   let isClosed = false;
   const close = (): void => {
     if (!isClosed) target.close();

@@ -120,6 +120,7 @@ export class TreeWalk {
     }
     if (result.kind !== "write") return;
     const { file } = result;
+    tally.noteRaw(entry, path);
     await content.add({
       // Opened and closed by the restorer of trees; this makes its holes.
       target: new ImageTarget({ fd: file.fd, path, size, kind: "file", isNew: file.isNew }),

@@ -139,7 +139,8 @@ class RestoreRun {
       return;
     }
     await restoreToFile(entry, path, {
-      form: await this.#form(entry, path),
+      form: await this.#form(entry),
+      isFormGiven: this.#options.format !== undefined,
       overwrite: this.#options.overwrite ?? "always",
       fsync: this.#options.verify === true,
       content: this.#content(2),
@@ -147,18 +148,10 @@ class RestoreRun {
     });
   }
 
-  async #form(entry: DirectoryEntry, path: string): Promise<FileForm | undefined> {
-    const { format } = this.#options;
-    if (format === "qcow2") {
-      const { qcow2Form } = await import("./qcow2-form.ts");
-      return qcow2Form(this.#reader, entry, this.#repository.settings, this.#signal);
-    }
-    if (format === undefined && entry.disk !== undefined) {
-      this.#tally.warn(
-        `${printableName(path)}: restored as a raw disk; it was a ${entry.disk.format} file, and --format ${entry.disk.format} makes one again`,
-      );
-    }
-    return undefined;
+  async #form(entry: DirectoryEntry): Promise<FileForm | undefined> {
+    if (this.#options.format !== "qcow2") return undefined;
+    const { qcow2Form } = await import("./qcow2-form.ts");
+    return qcow2Form(this.#reader, entry, this.#repository.settings, this.#signal);
   }
 
   async #toDirectory(subject: Subject, target: string): Promise<void> {

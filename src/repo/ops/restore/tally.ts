@@ -1,5 +1,7 @@
 /** What a restore has done so far, and what it has to tell. */
 import type { FileProblem } from "../../../files/index.ts";
+import { printableName } from "../../../names.ts";
+import type { DirectoryEntry } from "../../format/index.ts";
 import type { EntryOutcome, RestoreHooks, RestoreSummary } from "./options.ts";
 
 const pathsKept = 100;
@@ -68,6 +70,14 @@ export class RestoreTally {
   problem(problem: FileProblem): void {
     if (problem.kind !== "metadata") this.#failed++;
     this.warn(problem.message);
+  }
+
+  /** A file of that name does not hold a raw disk, as a rule. */
+  noteRaw({ disk }: DirectoryEntry, path: string): void {
+    if (disk === undefined) return;
+    this.warn(
+      `${printableName(path)} is restored as a raw disk; it was a ${disk.format} file: restore SNAP:PATH --to FILE --format ${disk.format} makes one again`,
+    );
   }
 
   damaged(path: string, message: string): void {
