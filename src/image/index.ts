@@ -10,6 +10,8 @@ export { diskFormat } from "./disk-format.ts";
 export type { DiskFormat } from "./disk-format.ts";
 export { sharedBytes } from "./disk-source.ts";
 export type { DiskRange, DiskSource, SegmentInput } from "./disk-source.ts";
+export { isQemuNbdInstalled, qemuNbdHint } from "./foreign/qemu-nbd.ts";
+export { QemuSource } from "./foreign/qemu-source.ts";
 export type { Partition, PartitionTable } from "./partitions/partition.ts";
 export { readPartitionTable } from "./partitions/read-table.ts";
 export { partitionTypeName } from "./partitions/type-names.ts";

@@ -343,6 +343,22 @@ describe("directory nodes", () => {
     );
   });
 
+  test("keep of a disk that QEMU read only its format and its file's size", () => {
+    const { metadata } = directory("a");
+    const entry: DirectoryEntry = {
+      name: "a",
+      metadata: { ...metadata, type: "file", size: 1048576 },
+      content: { kind: "image", height: 0 },
+      disk: { format: "vmdk", fileBytes: 70000 },
+    };
+    const bytes = encodeDirectoryNode({ entries: [entry] });
+    expect(decodeDirectoryNode(bytes).entries).toEqual([entry]);
+    const text = Buffer.from(bytes).toString("latin1");
+    expect(text).toMatch(/\{"version":1,"format":"vmdk","fileBytes":70000\}$/);
+    const unknown = Buffer.from(text.replace("vmdk", "what"), "latin1");
+    expect(() => decodeDirectoryNode(unknown)).toThrow(CorruptionError);
+  });
+
   test("are cut into pages of at most 1 MiB, and a new name leaves most pages alone", () => {
     const entries = Array.from({ length: 30_000 }, (_, n) =>
       directory(`some-file-of-a-large-directory-${n}`, BigInt(n + 1)),

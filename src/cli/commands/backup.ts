@@ -81,6 +81,11 @@ export const command: Command = {
       requiresArg: true,
       describe: "backing files of qcow2 images may lie below it, too (repeatable)",
     },
+    "disk-key-file": {
+      type: "string",
+      requiresArg: true,
+      describe: "file that holds the passphrase of encrypted qcow2 images, as QEMU reads it",
+    },
     "changed-map": {
       type: "string",
       requiresArg: true,
@@ -222,6 +227,7 @@ function backupOptions({ host }: CommandContext, args: CommandArguments): Backup
     images: args.texts("image"),
     noImages: args.texts("no-image"),
     backingDirs: args.texts("backing-dir"),
+    diskKeyFile: args.text("disk-key-file"),
     changes: changed?.changes,
     parent: args.text("parent") ?? changed?.since,
     force: args.flag("force"),

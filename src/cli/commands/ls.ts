@@ -69,19 +69,20 @@ function nodeDocument(listed: ListedEntry): object {
 
 /** Of what kind the file was; `size` is what its guest saw. */
 function diskDocument({ entry: { disk } }: ListedEntry): object | undefined {
-  return (
-    disk && {
-      format: disk.format,
-      file_size: disk.fileBytes,
-      cluster_size: disk.clusterBytes,
-      compat: disk.compat,
-      compression: disk.compression,
-      lazy_refcounts: disk.lazyRefcounts,
-      extended_l2: disk.extendedL2,
-      backing_format: disk.backingFormat,
-      external_data: disk.externalData,
-    }
-  );
+  if (disk === undefined) return undefined;
+  const { format, fileBytes: file_size } = disk;
+  if (disk.format !== "qcow2") return { format, file_size };
+  return {
+    format,
+    file_size,
+    cluster_size: disk.clusterBytes,
+    compat: disk.compat,
+    compression: disk.compression,
+    lazy_refcounts: disk.lazyRefcounts,
+    extended_l2: disk.extendedL2,
+    backing_format: disk.backingFormat,
+    external_data: disk.externalData,
+  };
 }
 
 function longLine(listed: ListedEntry): string {

@@ -25,6 +25,7 @@ export interface Qcow2Header {
   readonly compression: "deflate" | "zstd";
   readonly hasExtendedL2: boolean;
   readonly hasLazyRefcounts: boolean;
+  readonly isEncrypted: boolean;
   /** Absent: what is not allocated reads as zeros. */
   readonly backing?: { readonly name: string; readonly format: string | undefined };
   /** The file that holds the data clusters, where it is not this one. */
@@ -85,7 +86,6 @@ export function decodeHeader(head: Buffer, fileBytes: number): Qcow2Header {
   need(clusterBits >= 9 && clusterBits <= 21, `its cluster size is 2^${clusterBits}`);
   need(!features.hasExtendedL2 || clusterBits >= 14, "its subclusters are smaller than 512 bytes");
   const clusterBytes = 2 ** clusterBits;
-  if (head.readUInt32BE(32) !== 0) throw new Qcow2Fault("it is encrypted", "unsupported");
   const size = offsetAt(head, 24, "its size");
   const headerLength = isV3 ? head.readUInt32BE(100) : v2HeaderBytes;
   need(
@@ -119,6 +119,7 @@ export function decodeHeader(head: Buffer, fileBytes: number): Qcow2Header {
     compression,
     hasExtendedL2: features.hasExtendedL2,
     hasLazyRefcounts: features.hasLazyRefcounts,
+    isEncrypted: head.readUInt32BE(32) !== 0,
     ...(backing === undefined ? {} : { backing }),
     ...(features.hasDataFile ? { dataFile: dataFile! } : {}),
     isDataFileRaw: features.hasDataFile && features.isDataFileRaw,

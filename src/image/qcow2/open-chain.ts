@@ -92,6 +92,7 @@ class ChainOpener {
       const bytes = fileBytes(fd);
       const head = Buffer.alloc(Math.min(headerBytesMax, bytes));
       const header = decodeHeader(head.subarray(0, readUpTo(fd, head)), bytes);
+      if (header.isEncrypted) throw new Qcow2Fault("it is encrypted", "unsupported");
       const file = { fd, bytes };
       return new Qcow2Layer(path, header, file, this.#dataFile(path, header) ?? file);
     });

@@ -57,6 +57,8 @@ export interface BackupOptions {
   readonly changes?: ChangedRanges | undefined;
   /** Folders below which backing files of images may lie, beside the images' own. */
   readonly backingDirs?: readonly string[] | undefined;
+  /** Holds the passphrase of qcow2 files that are encrypted. */
+  readonly diskKeyFile?: string | undefined;
   /** Where several runs read the same source side by side: this one's share of it. */
   readonly share?: SourceShare | undefined;
 }

@@ -17,11 +17,11 @@ import {
 } from "../../../files/index.ts";
 import {
   classifyImage,
+  type DiskFormat,
   diskFormat,
   type DiskSource,
   ImageSource,
   openImageSource,
-  type Qcow2Source,
 } from "../../../image/index.ts";
 import { nameToBytes, printableName } from "../../../names.ts";
 import { isLockedForWriting, statNs } from "../../../posix/index.ts";
@@ -39,12 +39,14 @@ import { faultText, FileStorer, smallFileBytes, type StoredFile } from "./file-c
 import { storeImage } from "./image-content.ts";
 import {
   asListed,
+  bytesReason,
   diskDetails,
   droppedTexts,
   failureText,
-  isQcow2File,
-  openQcow2,
-} from "./qcow2-entry.ts";
+  type GuestDisk,
+  hasGuestView,
+  openGuestDisk,
+} from "./guest-disk.ts";
 import type { BackupOptions, ChangedRanges } from "./options.ts";
 import type { SourceShare } from "./shared-source.ts";
 import { isUnchanged, type ParentDirectory } from "./parent.ts";
@@ -99,6 +101,7 @@ export async function backUpTree(
     force: options.force === true,
     named: new Set(options.paths.map((path) => resolve(options.cwd, path))),
     backingDirs: (options.backingDirs ?? []).map((dir) => resolve(options.cwd, dir)),
+    keyFile: options.diskKeyFile && resolve(options.cwd, options.diskKeyFile),
     images: compilePatterns(options.images ?? []),
     noImages: compilePatterns(options.noImages ?? []),
     share: options.share,
@@ -120,6 +123,7 @@ interface Choices {
   /** Absolute paths: disks among them are read as their guests see them. */
   readonly named: ReadonlySet<string>;
   readonly backingDirs: readonly string[];
+  readonly keyFile: string | undefined;
   readonly images: PathMatcher;
   readonly noImages: PathMatcher;
   readonly share: SourceShare | undefined;
@@ -225,7 +229,7 @@ class TreeBuilder {
     }
     const state = before === undefined ? "new" : "changed";
     const format = this.#diskFormat(path, opened.file);
-    if (format === "qcow2") await this.#qcow2(opened.file, name, before);
+    if (format !== undefined) await this.#guestDisk(opened.file, name, before, format);
     else if (this.#isImage(path, opened.file)) await this.#imageFile(opened.file, name, before);
     else await this.#ordinaryFile(opened.file, name, state);
   }
@@ -272,16 +276,12 @@ class TreeBuilder {
   }
 
   /** Which disk format is to be read as its guest sees it. */
-  #diskFormat(path: string, file: SourceFile): "qcow2" | undefined {
-    if (!this.#isDisk(path)) return undefined;
-    const format = diskFormat(file.fd);
-    if (format === undefined) return undefined;
-    if (format.name === "qcow2") return format.name;
-    this.#context.tally.warn(
-      `${printableName(path)} is a ${format.title}: it is kept as the bytes of its file. ` +
-        `For what its guest sees: qemu-img convert -O qcow2 ${printableName(path)} NEW`,
-      false,
-    );
+  #diskFormat(path: string, file: SourceFile): DiskFormat | undefined {
+    const format = this.#isDisk(path) ? diskFormat(file.fd) : undefined;
+    const reason = format && bytesReason(format);
+    if (format === undefined || reason === undefined) return format;
+    const kept = `${printableName(path)} is a ${format.title}: it is kept as the bytes of its file`;
+    this.#context.tally.warn(`${kept}, since ${reason}`, false);
     return undefined;
   }
 
@@ -291,23 +291,33 @@ class TreeBuilder {
     return this.#choices.named.has(path) || this.#choices.images.matches(path);
   }
 
-  async #qcow2(file: SourceFile, name: string, before: DirectoryEntry | undefined): Promise<void> {
-    const { tally } = this.#context;
-    let source: Qcow2Source;
+  async #guestDisk(
+    file: SourceFile,
+    name: string,
+    before: DirectoryEntry | undefined,
+    format: DiskFormat,
+  ): Promise<void> {
+    const { tally, signal } = this.#context;
+    const { backingDirs, keyFile } = this.#choices;
+    let source: GuestDisk;
     try {
-      source = openQcow2(file, this.#choices.backingDirs);
+      source = await openGuestDisk(file, format, { backingDirs, keyFile, signal });
     } catch (error) {
+      signal?.throwIfAborted();
       tally.warn(`${failureText(error)}. It is not in the snapshot`);
       return;
     }
-    using image = source;
-    for (const text of droppedTexts(image)) tally.warn(text, false);
-    const content = await this.#image(image, before);
-    if (content === undefined) return;
-    tally.count(before === undefined ? "new" : "changed", image.size, file.path);
-    const metadata = { ...file.metadata, size: image.size };
-    const disk = diskDetails(image, file.metadata.size);
-    this.#add(Promise.resolve({ name, metadata, content, disk }));
+    try {
+      for (const text of droppedTexts(source)) tally.warn(text, false);
+      const content = await this.#image(source, before);
+      if (content === undefined) return;
+      tally.count(before === undefined ? "new" : "changed", source.size, file.path);
+      const metadata = { ...file.metadata, size: source.size };
+      const disk = diskDetails(source, file.metadata.size);
+      this.#add(Promise.resolve({ name, metadata, content, disk }));
+    } finally {
+      await source.close();
+    }
   }
 
   /** A block device that was named: kept as a file of its size, so that it can be restored to a file too. */
@@ -377,11 +387,13 @@ class TreeBuilder {
   #isSameKind(path: string, { content, disk }: DirectoryEntry): boolean {
     if (disk !== undefined) {
       // What it stood on may have changed although it did not.
-      return this.#isDisk(path) && disk.backingFormat === undefined && !disk.externalData;
+      const isWhole =
+        disk.format !== "qcow2" || (disk.backingFormat === undefined && !disk.externalData);
+      return this.#isDisk(path) && isWhole;
     }
     if (this.#choices.noImages.matches(path)) return content?.kind !== "image";
     if (this.#choices.images.matches(path) && content?.kind !== "image") return false;
-    return !this.#isDisk(path) || !isQcow2File(path);
+    return !this.#isDisk(path) || !hasGuestView(path);
   }
 
   #isImage(path: string, file: SourceFile): boolean {

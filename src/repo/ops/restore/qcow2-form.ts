@@ -34,7 +34,7 @@ export async function qcow2Form(
       { hint: "Leave --format out" },
     );
   }
-  const kind = possibleKind(disk ?? defaultKind, metadata.size);
+  const kind = possibleKind(disk?.format === "qcow2" ? disk : defaultKind, metadata.size);
   const clusters = new ClusterSet(kind.clusterBytes);
   const unknown = (): void => undefined;
   for await (const pieces of filePieces(source, entry, settings, unknown)) {

@@ -75,8 +75,12 @@ export class RestoreTally {
   /** A file of that name does not hold a raw disk, as a rule. */
   noteRaw({ disk }: DirectoryEntry, path: string): void {
     if (disk === undefined) return;
+    const again =
+      disk.format === "qcow2"
+        ? "restore SNAP:PATH --to FILE --format qcow2 makes one again"
+        : "qemu-img convert makes one again";
     this.warn(
-      `${printableName(path)} is restored as a raw disk; it was a ${disk.format} file: restore SNAP:PATH --to FILE --format ${disk.format} makes one again`,
+      `${printableName(path)} is restored as a raw disk; it was a ${disk.format} file: ${again}`,
     );
   }
 

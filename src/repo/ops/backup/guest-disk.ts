@@ -1,15 +1,40 @@
-/** A qcow2 file as an entry of a snapshot: what its guest sees, and of what kind it was. */
+/** A file in a disk format as an entry of a snapshot: what its guest sees, and of what kind it was. */
 import { closeSync, constants, openSync } from "node:fs";
 import type { FileMetadata } from "../../../file-metadata.ts";
 import { StoreError } from "../../../errors.ts";
 import type { SourceFile } from "../../../files/index.ts";
-import { diskFormat, Qcow2Source } from "../../../image/index.ts";
+import {
+  type DiskFormat,
+  diskFormat,
+  isQemuNbdInstalled,
+  Qcow2Source,
+  qemuNbdHint,
+  QemuSource,
+} from "../../../image/index.ts";
 import { nameToBytes, printableName } from "../../../names.ts";
 import { openZstd } from "../../blobs/index.ts";
 import type { DirectoryEntry, DiskDetails } from "../../format/index.ts";
 
+export type GuestDisk = Qcow2Source | QemuSource;
+
+export interface GuestDiskOptions {
+  readonly backingDirs: readonly string[];
+  /** Holds the passphrase of encrypted ones. */
+  readonly keyFile: string | undefined;
+  readonly signal: AbortSignal | undefined;
+}
+
 /** Takes the file's descriptor over. @throws {StoreError} when it cannot be read */
-export function openQcow2({ fd, path }: SourceFile, backingDirs: readonly string[]): Qcow2Source {
+export async function openGuestDisk(
+  { fd, path }: SourceFile,
+  { name }: DiskFormat,
+  options: GuestDiskOptions,
+): Promise<GuestDisk> {
+  if (name === "qcow2") return openQcow2(fd, path, options.backingDirs);
+  return QemuSource.open(fd, path, name, options);
+}
+
+function openQcow2(fd: number, path: string, backingDirs: readonly string[]): Qcow2Source {
   let engine: ReturnType<typeof openZstd> | undefined;
   return new Qcow2Source(fd, path, {
     backingDirs,
@@ -17,8 +42,9 @@ export function openQcow2({ fd, path }: SourceFile, backingDirs: readonly string
   });
 }
 
-export function diskDetails({ chain }: Qcow2Source, fileBytes: number): DiskDetails {
-  const { header } = chain;
+export function diskDetails(disk: GuestDisk, fileBytes: number): DiskDetails {
+  if (disk instanceof QemuSource) return { format: disk.format, fileBytes };
+  const { header } = disk.chain;
   return {
     format: "qcow2",
     fileBytes,
@@ -33,7 +59,13 @@ export function diskDetails({ chain }: Qcow2Source, fileBytes: number): DiskDeta
 }
 
 /** What of the file is not in the snapshot. */
-export function droppedTexts({ path, chain }: Qcow2Source): string[] {
+export function droppedTexts(disk: GuestDisk): string[] {
+  if (disk instanceof QemuSource) {
+    const isOpened = disk.format === "encrypted qcow2";
+    const text = "it is kept as its guest sees it: the repository's key protects it, not its own";
+    return isOpened ? [`${printableName(disk.path)}: ${text}`] : [];
+  }
+  const { path, chain } = disk;
   const texts: string[] = [];
   const named = (things: readonly { readonly name: string }[]): string =>
     things
@@ -53,7 +85,8 @@ export function asListed({ metadata, disk }: DirectoryEntry): FileMetadata {
   return disk === undefined ? metadata : { ...metadata, size: disk.fileBytes };
 }
 
-export function isQcow2File(path: string): boolean {
+/** Whether a file that is named is read as its guest sees it. */
+export function hasGuestView(path: string): boolean {
   let fd: number;
   try {
     fd = openSync(nameToBytes(path), constants.O_RDONLY | constants.O_NONBLOCK);
@@ -61,10 +94,17 @@ export function isQcow2File(path: string): boolean {
     return false; // Who reads it says why it cannot be opened.
   }
   try {
-    return diskFormat(fd)?.name === "qcow2";
+    const format = diskFormat(fd);
+    return format !== undefined && bytesReason(format) === undefined;
   } finally {
     closeSync(fd);
   }
+}
+
+/** Why a file in that format can only be kept as its bytes, and what to do; undefined: it need not be. */
+export function bytesReason({ name }: DiskFormat): string | undefined {
+  if (name === "qcow2" || name === "encrypted qcow2" || isQemuNbdInstalled()) return undefined;
+  return `qemu-nbd, which shows what its guest sees, is missing. ${qemuNbdHint}`;
 }
 
 export function failureText(error: unknown): string {
