@@ -47,7 +47,9 @@ export function isNbdUri(text: string): boolean {
 /** @throws {UsageError} when it is no NBD URI, or says what is not understood */
 export function parseNbdUri(text: string): NbdAddress {
   const scheme = schemes.exec(text);
-  const url = URL.canParse(text) ? new URL(text) : undefined;
+  // libnbd's users write a name before no host; URLs as such have none without a host.
+  const whole = text.replace(/^(nbds?\+unix:\/\/[^@/?#]+@)\//i, "$1localhost/");
+  const url = URL.canParse(whole) ? new URL(whole) : undefined;
   if (scheme === null || url === undefined) throw refusal(text, "it is not an NBD URI");
   const parameter = (name: string): string | undefined => url.searchParams.get(name) ?? undefined;
   for (const name of url.searchParams.keys())

@@ -6,6 +6,7 @@ import { connect, type ConnectionOptions } from "node:tls";
 import { errnoCode } from "../posix/index.ts";
 import { FailedError } from "../errors.ts";
 import type { NbdPlace, NbdTlsFiles } from "./client-address.ts";
+import { type NamedPsk, readPskFile } from "./psk-file.ts";
 
 /** @returns the encrypted stream, once the server has shown who it is */
 export async function startTls(
@@ -59,20 +60,11 @@ async function tlsOptions(place: NbdPlace, files: NbdTlsFiles): Promise<Connecti
   };
 }
 
-/** Lines of NAME:HEX, as psktool writes them. */
-async function keyOf(
-  path: string,
-  username: string | undefined,
-): Promise<{ readonly identity: string; readonly psk: Buffer }> {
-  for (const line of (await readFile(path, "utf8")).split("\n")) {
-    const [, identity, hex] = /^([^:#]+):([0-9a-f]+)\s*$/i.exec(line) ?? [];
-    if (identity === undefined || hex === undefined) continue;
-    if (username !== undefined && identity !== username) continue;
-    return { identity, psk: Buffer.from(hex, "hex") };
-  }
-  throw new FailedError(
-    `${path} has no key${username === undefined ? "" : ` for ${username}`}: lines are NAME:HEX`,
-  );
+async function keyOf(path: string, username: string | undefined): Promise<NamedPsk> {
+  const keys = await readPskFile(path);
+  const key = keys.find(({ identity }) => username === undefined || identity === username);
+  if (key !== undefined) return key;
+  throw new FailedError(`${path} has no key for ${username!}: lines are NAME:HEX`);
 }
 
 async function readIfThere(path: string): Promise<Buffer | undefined> {

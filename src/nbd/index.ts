@@ -9,4 +9,6 @@ export { isNbdUri, parseNbdUri, printableAddress } from "./client-address.ts";
 export type { NbdAddress } from "./client-address.ts";
 export { allocationFlag, baseAllocation } from "./protocol-constants.ts";
 export { serveNbd } from "./server.ts";
-export type { NbdExport, NbdServerOptions } from "./server-export.ts";
+export type { NbdExport, NbdServerOptions, SecureStream } from "./server-export.ts";
+export { serverTls } from "./server-tls.ts";
+export type { NbdServerTlsFiles } from "./server-tls.ts";

@@ -1,4 +1,5 @@
 /** What a server lets others read. */
+import type { Duplex } from "node:stream";
 import type { StatusExtent } from "./protocol-requests.ts";
 
 export interface NbdExport {
@@ -13,10 +14,15 @@ export interface NbdExport {
   blockStatus(context: string, offset: number, length: number): Promise<readonly StatusExtent[]>;
 }
 
+/** @returns the encrypted stream, once the client has shown who it is */
+export type SecureStream = (stream: Duplex) => Promise<Duplex>;
+
 export interface NbdServerOptions {
   /** @returns the export of that name, which may be empty for the only one */
   readonly find: (name: string) => NbdExport | undefined;
   readonly exports: readonly NbdExport[];
   /** Told of what an export could not read; the client gets an input/output error. */
   readonly onFailure: (exportName: string, error: unknown) => void;
+  /** Without it a client gets nothing but the offer of TLS. */
+  readonly secure?: SecureStream | undefined;
 }

@@ -38,11 +38,17 @@ const optionBytesSkipped = 1024 * 1024;
 /** Who has not chosen by then is not a client. */
 const optionsMost = 1024;
 const preferredBytes = 65_536;
+const beforeTls: ReadonlySet<number> = new Set([nbdOption.startTls, nbdOption.abort]);
 
 class Handshake {
   isStructured = false;
   meta: { name: string; contexts: Map<number, string> } | undefined;
   withZeroes = true;
+  needsTls: boolean;
+
+  constructor({ secure }: NbdServerOptions) {
+    this.needsTls = secure !== undefined;
+  }
 }
 
 /** @returns undefined when the client ended the talk @throws {NbdProtocolError} */
@@ -50,7 +56,7 @@ export async function shakeHands(
   stream: ServerStream,
   server: NbdServerOptions,
 ): Promise<ChosenExport | undefined> {
-  const state = new Handshake();
+  const state = new Handshake(server);
   await stream.write([encodeGreeting(handshakeFlag.fixedNewstyle | handshakeFlag.noZeroes)]);
   const flags = decodeClientFlags(await stream.read(clientFlagsBytes));
   if ((flags & ~3) !== 0 || (flags & handshakeFlag.fixedNewstyle) === 0)
@@ -69,8 +75,23 @@ export async function shakeHands(
       continue;
     }
     const data = await stream.read(length);
+    if (state.needsTls && !beforeTls.has(option)) {
+      if (option === nbdOption.exportName) return undefined;
+      await refuse(optionReply.tlsRequired, "this server speaks over TLS only");
+      continue;
+    }
     try {
       switch (option) {
+        case nbdOption.startTls:
+          if (!state.needsTls || server.secure === undefined || length > 0) {
+            const isOffered = server.secure !== undefined;
+            await refuse(isOffered ? optionReply.invalid : optionReply.unsupported, "no TLS here");
+            break;
+          }
+          await reply(optionReply.ack);
+          await stream.secure(server.secure);
+          state.needsTls = false;
+          break;
         case nbdOption.exportName: {
           const target = server.find(nameOf(data));
           if (target === undefined) return undefined; // There is no reply that says so.

@@ -7,20 +7,40 @@ const zeros = new Uint8Array(256 * 1024);
 export class ConnectionEnded extends Error {}
 
 export class ServerStream {
-  readonly #stream: Duplex;
+  #stream: Duplex;
   #wake: () => void = () => undefined;
   #ended = false;
 
   constructor(stream: Duplex) {
     this.#stream = stream;
-    const wake = (): void => {
-      this.#wake();
-    };
-    const end = (): void => {
-      this.#ended = true;
-      this.#wake();
-    };
-    stream.on("readable", wake).on("end", end).on("close", end).on("error", end);
+    this.#listen();
+  }
+
+  readonly #woken = (): void => {
+    this.#wake();
+  };
+
+  readonly #gone = (): void => {
+    this.#ended = true;
+    this.#wake();
+  };
+
+  #listen(): void {
+    const stream = this.#stream;
+    stream.on("readable", this.#woken);
+    for (const event of ["end", "close", "error"]) stream.on(event, this.#gone);
+  }
+
+  /**
+   * Goes on over what `secure` makes of the stream.
+   *
+   * @throws {ConnectionEnded} when bytes came before that: somebody else may have put them there
+   */
+  async secure(secure: (stream: Duplex) => Promise<Duplex>): Promise<void> {
+    if (this.#stream.readableLength > 0) throw new ConnectionEnded();
+    this.#stream.off("readable", this.#woken);
+    this.#stream = await secure(this.#stream);
+    this.#listen();
   }
 
   async read(length: number): Promise<Uint8Array> {

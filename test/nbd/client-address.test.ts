@@ -18,6 +18,14 @@ describe("parseNbdUri()", () => {
         tls: { pskFile: "/k", username: "u" },
       },
     ],
+    [
+      "nbds+unix://u@/d?socket=/s&tls-psk-file=/k",
+      {
+        place: { kind: "unix", path: "/s" },
+        exportName: "d",
+        tls: { pskFile: "/k", username: "u" },
+      },
+    ],
   ])("%s", (uri, address) => {
     expect(parseNbdUri(uri)).toEqual(address);
     expect(isNbdUri(uri)).toBe(true);

@@ -9,6 +9,7 @@ import { NbdClient, type NbdClientOptions } from "../../src/nbd/client.ts";
 import { encodeGreeting, encodeOptionReply } from "../../src/nbd/protocol-options.ts";
 import { encodeChunkHeader, encodeDataChunkPrefix } from "../../src/nbd/protocol-requests.ts";
 import { fixedRandom } from "../support/fixed-random.ts";
+import { makeCertificates } from "../support/nbd-certificates.ts";
 import { hasNbdkit, hasQemuNbd, NbdServer } from "../support/nbd-servers.ts";
 import { requires } from "../support/requires.ts";
 
@@ -348,19 +349,3 @@ describe("servers that lie", () => {
     return bytes;
   }
 });
-
-/** An authority and a server's certificate for localhost, in the names that nbdkit and libnbd use. */
-function makeCertificates(into: string): void {
-  const openssl = (...words: string[]): void => {
-    execFileSync("openssl", words, { cwd: into, stdio: "ignore" });
-  };
-  const ec = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"];
-  openssl(
-    ...["req", "-x509", ...ec, "-subj", "/CN=ca", "-keyout", "ca-key.pem", "-out", "ca-cert.pem"],
-  );
-  openssl(
-    ...["req", "-x509", ...ec, "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"],
-    ...["-addext", "basicConstraints=CA:FALSE", "-CA", "ca-cert.pem", "-CAkey", "ca-key.pem"],
-    ...["-keyout", "server-key.pem", "-out", "server-cert.pem"],
-  );
-}
