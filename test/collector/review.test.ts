@@ -121,3 +121,26 @@ test("a node that is a base of what is walked first keeps its own children, too 
   await lab.prune(atOnce);
   await lab.expectSound();
 });
+
+test("an index object that another prune has merged at once makes this one give way", async () => {
+  await using lab = await PruneLab.create();
+  const first = disk("first");
+  const old = await lab.backup(first);
+  await lab.backup(patched(first, 0, disk("other", 32)));
+  await lab.forget([old]);
+  const merged = new (class extends ForwardingStorage {
+    readonly #put = new Set<string>();
+
+    override put(...[kind, name, parts]: Parameters<Storage["put"]>): ReturnType<Storage["put"]> {
+      if (kind === "index") this.#put.add(name);
+      return super.put(kind, name, parts);
+    }
+
+    override get(...call: Parameters<Storage["get"]>): ReturnType<Storage["get"]> {
+      return this.#put.has(call[1]) ? Promise.resolve(undefined) : super.get(...call);
+    }
+  })(lab.storage);
+  await expect(lab.prune(atOnce, merged)).rejects.toMatchObject({ exitCode: 11 });
+  await lab.prune(atOnce);
+  await lab.expectSound();
+});

@@ -3,7 +3,7 @@
  * merge has replaced is removed. Only a collector deletes here, and only what was read back elsewhere (R2).
  */
 import { equalBytes, toHex } from "../../../bytes.ts";
-import { CorruptionError } from "../../../errors.ts";
+import { CorruptionError, RepositoryBusyError } from "../../../errors.ts";
 import {
   type BlobIndex,
   mergeIndexObjects,
@@ -73,7 +73,13 @@ async function putReadBack(
   const name = sha256(stored);
   await storage.put("index", name, [stored], { signal });
   const back = await storage.get("index", name, undefined, { signal });
-  if (back === undefined || sha256(back) !== name) {
+  if (back === undefined) {
+    throw new RepositoryBusyError(
+      `Cannot prune: index object ${name} is gone again; another prune has merged it`,
+      { hint: "Run again: what is left to do is found anew" },
+    );
+  }
+  if (sha256(back) !== name) {
     throw new CorruptionError(
       `Cannot replace index objects: object ${name} does not read back as it was written`,
     );
