@@ -1,6 +1,6 @@
 /** A disk of a snapshot comes back as a qcow2 file, whatever held it before. */
 import { spawn } from "node:child_process";
-import { chmodSync, existsSync, readFileSync, statSync, symlinkSync } from "node:fs";
+import { chmodSync, existsSync, readFileSync, statSync, symlinkSync, truncateSync } from "node:fs";
 import { setTimeout } from "node:timers/promises";
 import { beforeEach, expect, test } from "vitest";
 import { AbortedError } from "../../src/errors.ts";
@@ -115,7 +115,11 @@ test("a disk of 16 TiB with a few bytes, and an empty one", async () => {
 test("a restore that was interrupted goes on where it stopped", async () => {
   await using place = await TestPlace.create();
   const disk = place.path("source", "disk.raw");
-  writeImage(disk, 100 * mib, [{ offset: 10 * mib + 4096, bytes: noise("much", 60 * mib) }]);
+  const size = 100 * mib + 512;
+  writeImage(disk, size, [
+    { offset: 10 * mib + 4096, bytes: noise("much", 60 * mib) },
+    { offset: 100 * mib, bytes: noise("end", 512) },
+  ]);
   const snapshot = await place.backup([disk], { images: ["*.raw"] });
   const controller = new AbortController();
   const stopped = runRestore(place, asQcow2(place, snapshot), {
@@ -133,7 +137,11 @@ test("a restore that was interrupted goes on where it stopped", async () => {
   const summary = await runRestore(place, asQcow2(place, snapshot));
   expectSameDisk(disk, place.path("restored.qcow2"));
   expect(summary.bytesSkipped).toBeGreaterThan(5 * mib);
-  expect(summary.bytesWritten + summary.bytesSkipped).toBe(60 * mib);
+  expect(summary.bytesWritten + summary.bytesSkipped).toBe(60 * mib + 512);
+  // Nothing comes to light behind the disk's end either.
+  truncateSync(disk, size + mib);
+  qemuImg("resize", "-q", place.path("restored.qcow2"), String(size + mib));
+  expectSameDisk(disk, place.path("restored.qcow2"));
   expect(existsSync(partial)).toBe(false);
 });
 

@@ -2,7 +2,7 @@
  * A `qemu-nbd` that serves one open file, read-only, on a socket of its own.
  *
  * It ends with us, whatever happens: its parent is a shell that waits for the end of its standard input,
- * which is a pipe of ours, and then ends it. QEMU is given the open file and no path, so that nothing in
+ * which is a pipe of ours, and then ends it and removes its folder. QEMU is given the open file and no path, so that nothing in
  * a name or put in its place is opened instead.
  */
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
@@ -23,7 +23,10 @@ export interface QemuNbdOptions {
 const program = "qemu-nbd";
 const package_ = "qemu-utils (Debian, Ubuntu) or qemu-img (Fedora, RHEL)";
 export const qemuNbdHint = `Install ${program}: it is in ${package_}`;
-const script = '"$@" & child=$!; exec 2>/dev/null; read -r _; kill "$child"; wait "$child"';
+/** The folder, then the program and its arguments. */
+const script =
+  'folder=$1; shift; "$@" & child=$!; exec 2>/dev/null; read -r _; ' +
+  'kill "$child"; wait "$child"; rm -rf "$folder"';
 const pollMs = 10;
 const startMs = 30_000;
 const endMs = 5000;
@@ -77,7 +80,7 @@ export class QemuNbd {
         ...(keyFd === undefined ? [] : ["--object", "secret,id=key,file=/proc/self/fd/4"]),
         `json:${JSON.stringify(disk(driver, keyFd !== undefined))}`,
       ];
-      const child = spawn("/bin/sh", ["-c", script, "sh", program, ...args], {
+      const child = spawn("/bin/sh", ["-c", script, "sh", folder, program, ...args], {
         stdio: ["pipe", "ignore", "pipe", fd, ...(keyFd === undefined ? [] : [keyFd])],
         // A Ctrl-C is for us: we end it when nothing reads from it any more.
         detached: true,
