@@ -1,6 +1,6 @@
 /** `ls`, `diff` and `restore` speak of disks and their partitions. */
 import { execFileSync, spawnSync } from "node:child_process";
-import { mkdirSync } from "node:fs";
+import { mkdirSync, writeFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import { changedPartitions, partitionsIn } from "../../src/repo/index.ts";
 import { hasQemuImg, qemuImg } from "../image/qcow2/qemu-img.ts";
@@ -97,4 +97,25 @@ test("changed bytes are counted by partition, logical ones instead of the extend
     [undefined, 100 + 100 + 7],
   ]);
   expect(ranges.map((range) => partitionsIn(table, range))).toEqual([[1], [1, 5], [5], [5], []]);
+});
+
+test("without qemu-nbd a VMDK stays bytes, and what to install is said", async (context) => {
+  requires(context, hasQemuImg, "qemu-img is not installed");
+  await using place = await Workplace.create();
+  await place.expect(0, ["init"]);
+  const disk = place.path("disk.vmdk");
+  qemuImg("create", "-q", "-f", "vmdk", disk, "8M");
+  const options = { env: { PATH: place.path("nowhere") } };
+  const { stderr } = await place.expect(0, ["backup", disk], options);
+  expect(stderr).toMatch(/VMDK disk: it is kept as the bytes of its file.*qemu-utils/);
+  const luks = Buffer.alloc(65_536);
+  luks.write("QFI\xfb", "latin1");
+  luks.writeUInt32BE(3, 4);
+  luks.writeUInt32BE(16, 20);
+  luks.writeUInt32BE(2, 32);
+  luks.writeUInt32BE(104, 100);
+  writeFileSync(place.path("secret.qcow2"), luks);
+  const secret = ["backup", "secret.qcow2", "--disk-key-file", "disk.vmdk"];
+  const refused = await place.expect(3, secret, options);
+  expect(refused.stderr).toMatch(/without qemu-nbd\. Install qemu-nbd: .*qemu-utils/);
 });
