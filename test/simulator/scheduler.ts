@@ -80,7 +80,8 @@ export interface Chances {
 export const calm: Chances = { order: "sticky", crash: 0, fault: 0, sleep: 0, jump: 0, late: 0 };
 
 export interface SchedulerEvents {
-  trace(line: string): void;
+  /** Undefined where nobody reads it: millions of lines. */
+  readonly trace: ((line: string) => void) | undefined;
   /** After each change of what is stored. */
   changed(call: Call): Promise<void>;
 }
@@ -186,7 +187,7 @@ export class Scheduler {
     for (const actor of working) {
       if (actor.host.wakesAtMs === undefined || actor.host.wakesAtMs > this.#time.nowMs) continue;
       actor.host.wake();
-      this.#events.trace(`${actor.name} wakes`);
+      this.#events.trace?.(`${actor.name} wakes`);
     }
     return true;
   }
@@ -212,19 +213,21 @@ export class Scheduler {
     else if (sleep > 0 && !actor.hasSlept && numbers.oneIn(sleep)) {
       const ms = numbers.pick([60_000, 16 * 60_000, 40 * 60_000, 3_600_000 * 26, longestSleepMs]);
       const isPaused = numbers.oneIn(2);
-      this.#events.trace(`${actor.name} ${isPaused ? "is paused" : "sleeps"} for ${duration(ms)}`);
+      this.#events.trace?.(
+        `${actor.name} ${isPaused ? "is paused" : "sleeps"} for ${duration(ms)}`,
+      );
       actor.hasSlept = true;
       actor.host.sleep(ms, isPaused);
     } else if (jump > 0 && numbers.oneIn(jump)) {
       const ms = numbers.pick([-24, -1, -0.3, 0.3, 1, 24]) * 3_600_000;
-      this.#events.trace(`${actor.name}: its clock jumps by ${duration(ms)}`);
+      this.#events.trace?.(`${actor.name}: its clock jumps by ${duration(ms)}`);
       actor.host.jump(ms);
     }
   }
 
   /** Nothing more of it happens, but that what is on its way may still arrive. */
   #kill(actor: Actor): void {
-    this.#events.trace(`${actor.name} is killed`);
+    this.#events.trace?.(`${actor.name} is killed`);
     actor.isDead = true;
     const own = this.#calls.filter((call) => call.actor === actor);
     this.#calls = this.#calls.filter((call) => call.actor !== actor);
@@ -281,9 +284,10 @@ export class Scheduler {
   }
 
   #trace({ actor, operation, kind, name, answer }: Call, how: string): void {
+    if (this.#events.trace === undefined) return;
     const value = typeof answer?.value === "string" || answer?.value === false;
     const said = value ? ` = ${String(answer.value)}` : "";
-    this.#events.trace(`${actor.name} ${operation} ${kind} ${name.slice(0, 8)}${said}${how}`);
+    this.#events.trace?.(`${actor.name} ${operation} ${kind} ${name.slice(0, 8)}${said}${how}`);
   }
 }
 

@@ -23,8 +23,22 @@ function deriveKey(context: string, material: Uint8Array): Uint8Array {
   return digest(Buffer.concat([Buffer.from(context), material]));
 }
 
-function digest(bytes: Uint8Array): Uint8Array {
-  return new Uint8Array(hashOnce("sha256", bytes, "buffer"));
+/** Keys are derived from the same few secrets again and again. */
+const remembered = new Map<string, Uint8Array>();
+const rememberedMost = 100_000;
+const rememberedBytesMost = 256;
+
+function digest(bytes: Buffer): Uint8Array {
+  if (bytes.length > rememberedBytesMost)
+    return new Uint8Array(hashOnce("sha256", bytes, "buffer"));
+  const text = bytes.toString("latin1");
+  let known = remembered.get(text);
+  if (known === undefined) {
+    if (remembered.size === rememberedMost) remembered.clear();
+    known = new Uint8Array(hashOnce("sha256", bytes, "buffer"));
+    remembered.set(text, known);
+  }
+  return known.slice(); // the program wipes its keys
 }
 
 export async function useToyCrypto(): Promise<void> {

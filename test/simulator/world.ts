@@ -62,7 +62,7 @@ export class World {
   readonly copied = new Set<string>();
   readonly numbers: Numbers;
   readonly #behaviour: StoreBehaviour;
-  readonly #trace: (line: string) => void;
+  readonly #trace: ((line: string) => void) | undefined;
   readonly #skews = new Map<string, number>();
   #broken: BrokenInvariant | undefined;
   #runs = 0;
@@ -74,10 +74,12 @@ export class World {
     this.numbers = numbers;
     this.time = new VirtualTime(nowMs);
     this.#behaviour = { settlingMs, traits: { conditionalPut: settlingMs === 0, local: true } };
-    const trace = options.trace ?? (() => undefined);
-    this.#trace = (line) => {
-      trace(`${new Date(this.time.nowMs).toISOString().slice(5, 23)} ${line}`);
-    };
+    const { trace } = options;
+    this.#trace =
+      trace &&
+      ((line) => {
+        trace(`${new Date(this.time.nowMs).toISOString().slice(5, 23)} ${line}`);
+      });
     const events: SchedulerEvents = {
       trace: this.#trace,
       changed: async ({ operation, kind, name }) => {
@@ -85,7 +87,7 @@ export class World {
           await watch.changed(operation === "put" ? "put" : "delete", kind, name);
         } catch (error) {
           if (!(error instanceof BrokenInvariant)) throw error;
-          this.#trace(`BROKEN ${error.message}`);
+          this.#trace?.(`BROKEN ${error.message}`);
           this.#broken ??= error;
         }
       },
@@ -129,17 +131,17 @@ export class World {
       ...World.environmentOf(hostname, fixedRandom(`${name} ${this.numbers.below(2 ** 30)}`)),
       clock: host.clock,
       warn: (text) => {
-        this.#trace(`${name} warns: ${text}`);
+        this.#trace?.(`${name} warns: ${text}`);
       },
     };
     const actor = new Actor(name, host, async (self) => {
       const repository = await Repository.open(this.#storage(self), World.credential, environment);
       try {
         const value = await run(repository, self);
-        this.#trace(`${name} is done`);
+        this.#trace?.(`${name} is done`);
         return value;
       } catch (error) {
-        this.#trace(`${name} ends: ${error instanceof Error ? error.message : String(error)}`);
+        this.#trace?.(`${name} ends: ${error instanceof Error ? error.message : String(error)}`);
         throw error;
       } finally {
         await repository.close();
