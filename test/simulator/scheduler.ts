@@ -287,7 +287,7 @@ export class Scheduler {
     if (this.#events.trace === undefined) return;
     const value = typeof answer?.value === "string" || answer?.value === false;
     const said = value ? ` = ${String(answer.value)}` : "";
-    this.#events.trace?.(`${actor.name} ${operation} ${kind} ${name.slice(0, 8)}${said}${how}`);
+    this.#events.trace(`${actor.name} ${operation} ${kind} ${name.slice(0, 8)}${said}${how}`);
   }
 }
 
