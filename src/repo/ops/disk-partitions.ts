@@ -9,6 +9,9 @@ import { CorruptionError } from "../../errors.ts";
 import type { ChangedRange } from "./diff/image-ranges.ts";
 import type { ImageReader } from "./image-reader.ts";
 
+/** Header and entries of nearly every table: one read, where small ones in a row would begin a read-ahead. */
+const headBytes = 32_768;
+
 /** `partition` is undefined for what lies in none: the table itself, and gaps. */
 export interface ChangedPartition {
   readonly partition: Partition | undefined;
@@ -18,7 +21,12 @@ export interface ChangedPartition {
 /** @returns undefined where there is no table, or its bytes are lost: `check` tells of those */
 export async function partitionsOf(image: ImageReader): Promise<PartitionTable | undefined> {
   try {
-    return await readPartitionTable(image.size, (offset, length) => bytesOf(image, offset, length));
+    const head = await bytesOf(image, 0, headBytes);
+    return await readPartitionTable(image.size, (offset, length) =>
+      offset + length <= head.length
+        ? Promise.resolve(head.subarray(offset, offset + length))
+        : bytesOf(image, offset, length),
+    );
   } catch (error) {
     if (error instanceof CorruptionError) return undefined;
     throw error;

@@ -26,7 +26,7 @@ export interface GuestDiskOptions {
 
 /** Takes the file's descriptor over. @throws {StoreError} when it cannot be read */
 export async function openGuestDisk(
-  { fd, path }: SourceFile,
+  { fd, path }: Pick<SourceFile, "fd" | "path">,
   { name }: DiskFormat,
   options: GuestDiskOptions,
 ): Promise<GuestDisk> {
@@ -34,7 +34,8 @@ export async function openGuestDisk(
   return QemuSource.open(fd, path, name, options);
 }
 
-function openQcow2(fd: number, path: string, backingDirs: readonly string[]): Qcow2Source {
+/** Takes the descriptor over. */
+export function openQcow2(fd: number, path: string, backingDirs: readonly string[]): Qcow2Source {
   let engine: ReturnType<typeof openZstd> | undefined;
   return new Qcow2Source(fd, path, {
     backingDirs,
