@@ -112,6 +112,18 @@ test("a disk of 16 TiB with a few bytes, and an empty one", async () => {
   qemuImg("check", "-q", place.path("empty.qcow2"));
 });
 
+test("a disk that ends within a sector ends with it, and that is told", async () => {
+  await using place = await TestPlace.create();
+  const raw = place.path("source", "odd.raw");
+  writeImage(raw, mib + 700, [{ offset: mib, bytes: noise("odd", 700) }]);
+  const snapshot = await place.backup([raw], { images: ["*.raw"] });
+  const { warnings } = await runRestore(place, asQcow2(place, snapshot));
+  expect(warnings.join()).toContain("it ends with 324 zeros more");
+  expect(info(place.path("restored.qcow2"))["virtual-size"]).toBe(mib + 1024);
+  truncateSync(raw, mib + 1024);
+  expectSameDisk(raw, place.path("restored.qcow2"));
+});
+
 test("a restore that was interrupted goes on where it stopped", async () => {
   await using place = await TestPlace.create();
   const disk = place.path("source", "disk.raw");

@@ -42,9 +42,13 @@ export async function qcow2Form(
     for (const { id, offset, length } of pieces) if (id !== undefined) clusters.add(offset, length);
   }
   const layout = layOut(kind, metadata.size, clusters);
-  const { fileBytes } = layout;
+  const { fileBytes, diskBytes } = layout;
+  const added = diskBytes - metadata.size;
   return {
     fileBytes,
+    ...(added === 0
+      ? {}
+      : { note: `a qcow2 disk has whole sectors of 512 bytes: it ends with ${added} zeros more` }),
     placement: {
       piecesOf({ id, offset, length }: Piece): readonly Piece[] {
         if (id === undefined) return holePieces(layout, offset, length);

@@ -11,6 +11,8 @@ import type { RestoreTally } from "./tally.ts";
 /** A file that is laid out otherwise than as the bytes that were backed up. */
 export interface FileForm {
   readonly fileBytes: number;
+  /** What is otherwise in it than in the snapshot, for people. */
+  readonly note?: string;
   readonly placement: Placement;
   open(path: string, options: { readonly overwrite: boolean }): ImageTarget;
   /** Before the first byte of content. */
@@ -40,6 +42,7 @@ export async function restoreToFile(
   }
   const open = { overwrite: overwrite !== "never" };
   const target = form?.open(path, open) ?? openImageTarget(path, { size, ...open });
+  if (form?.note !== undefined) tally.warn(`${printableName(path)}: ${form.note}`);
   if (!options.isFormGiven && target.kind === "file") tally.noteRaw(entry, path);
   let isClosed = false;
   const close = (): void => {
