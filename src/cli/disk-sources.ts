@@ -10,12 +10,23 @@ export const diskOptions = {
     requiresArg: true,
     describe: "back up the disks of a running machine, by QEMU's QMP socket",
   },
+  libvirt: {
+    type: "string",
+    requiresArg: true,
+    describe: "back up a domain of libvirt with its definition: its disks, running or shut off",
+  },
+  connect: {
+    type: "string",
+    requiresArg: true,
+    describe: "with --libvirt: libvirt's URI, as virsh takes it",
+  },
   disk: {
     type: "string",
     array: true,
     nargs: 1,
     requiresArg: true,
-    describe: "with --qmp: only this disk, by device or node (repeatable)",
+    describe:
+      "with --qmp: only this disk, by device or node; with --libvirt: by target, as vda (repeatable)",
   },
   agent: {
     type: "string",
@@ -25,14 +36,13 @@ export const diskOptions = {
   scratch: {
     type: "string",
     requiresArg: true,
-    default: "/var/tmp",
     describe:
-      "with --qmp: folder for what the guest overwrites meanwhile; QEMU must be able to write there",
+      "with --qmp, --libvirt: folder for what the guest overwrites meanwhile; QEMU must be able to write there. /var/tmp unless given, or libvirt's own for the domain",
   },
   audit: {
     type: "string",
     requiresArg: true,
-    describe: "with --qmp: read so much of what is called unchanged, and compare: 1%",
+    describe: "with --qmp, --libvirt: read so much of what is called unchanged, and compare: 1%",
   },
 } as const;
 
@@ -42,10 +52,10 @@ export type OpenDisks = (repository: Repository, signal: AbortSignal) => Promise
 export function diskSources(args: CommandArguments): OpenDisks | undefined {
   const paths = args.texts("path");
   const qmp = args.text("qmp");
+  const domain = args.text("libvirt");
   const uris = paths.filter(isNbdUri);
-  if (qmp === undefined) {
-    for (const name of ["disk", "agent", "audit"] as const)
-      if (args.texts(name).length > 0) throw new UsageError(`--${name} belongs to --qmp`);
+  assertTogether(args);
+  if (qmp === undefined && domain === undefined) {
     if (uris.length === 0) return undefined;
     if (uris.length < paths.length || args.flag("stdin") || args.flag("stdin-from-command"))
       throw new UsageError("Cannot back up exports of NBD servers beside other things", {
@@ -57,15 +67,39 @@ export function diskSources(args: CommandArguments): OpenDisks | undefined {
     throw new UsageError("Cannot back up a machine beside other things", {
       hint: "Make a snapshot of each: run backup twice",
     });
+  const common = { disks: args.texts("disk"), force: args.flag("force") };
+  if (domain !== undefined)
+    return async (repository, signal) =>
+      (await import("../repo/index.ts")).libvirtDisks(repository, {
+        domain,
+        connect: args.text("connect"),
+        scratchFolder: args.text("scratch"),
+        backingDirs: args.texts("backing-dir"),
+        ...common,
+        signal,
+      });
   return async (repository, signal) =>
     (await import("../repo/index.ts")).machineDisks(repository, {
-      qmpPath: qmp,
-      disks: args.texts("disk"),
+      qmpPath: qmp!,
       agentPath: args.text("agent"),
       scratchFolder: args.text("scratch") ?? "/var/tmp",
-      force: args.flag("force"),
+      ...common,
       signal,
     });
+}
+
+function assertTogether(args: CommandArguments): void {
+  const isGiven = (name: string): boolean => args.text(name) !== undefined;
+  if (isGiven("qmp") && isGiven("libvirt"))
+    throw new UsageError("Cannot back up two machines at once: name one of --qmp and --libvirt");
+  for (const [name, owners] of [
+    ["disk", ["qmp", "libvirt"]],
+    ["agent", ["qmp"]],
+    ["audit", ["qmp", "libvirt"]],
+    ["connect", ["libvirt"]],
+  ] as const)
+    if (args.texts(name).length > 0 && !owners.some(isGiven))
+      throw new UsageError(`--${name} belongs to --${owners.join(" and --")}`);
 }
 
 /** "1%" or "0.5 %": of what is called unchanged. @returns 0 to 1 */

@@ -1,5 +1,6 @@
 /** The disks of a machine as QEMU tells of them: nodes, sizes, bitmaps. */
 import { FailedError } from "../errors.ts";
+import type { Monitor } from "./monitor.ts";
 import {
   asCount,
   asList,
@@ -9,7 +10,6 @@ import {
   isTrue,
   type JsonObject,
 } from "./qmp/json.ts";
-import type { QmpClient } from "./qmp/qmp-client.ts";
 
 export interface DirtyBitmap {
   readonly name: string;
@@ -33,7 +33,7 @@ export interface MachineDisk {
 }
 
 /** Disks that can be written to: what the guest cannot change is not the machine's state. */
-export async function listDisks(qmp: QmpClient): Promise<MachineDisk[]> {
+export async function listDisks(qmp: Monitor): Promise<MachineDisk[]> {
   const rows = asList(await qmp.execute("query-block"), "query-block");
   return rows.flatMap((row) => {
     const disk = diskOf(asObject(row, "a block device"));

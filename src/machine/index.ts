@@ -5,6 +5,13 @@
 export { chooseDisks, type DirtyBitmap, listDisks, type MachineDisk } from "./disks.ts";
 export { GuestAgent } from "./guest-agent.ts";
 export { clearRun } from "./leftovers.ts";
+export { type DomainDisk, readDefinition } from "./libvirt/definition.ts";
+export { Domain } from "./libvirt/domain.ts";
+export { DomainQuiet } from "./libvirt/domain-quiet.ts";
+export { Virsh, VirshError } from "./libvirt/virsh.ts";
+export { attributeOf, childrenOf, editXml, elementAt, escapeXml } from "./libvirt/xml.ts";
+export type { XmlEdit } from "./libvirt/xml.ts";
+export type { Monitor } from "./monitor.ts";
 export { type DiskPlan, PointInTime, removeBitmap } from "./point-in-time.ts";
 export { asObject } from "./qmp/json.ts";
 export { QmpClient } from "./qmp/qmp-client.ts";

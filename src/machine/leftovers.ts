@@ -1,7 +1,8 @@
 /** What a run leaves in a machine, and how it is taken out: by the run itself, or by the next if it was killed. */
 import { rmSync } from "node:fs";
+import { type Monitor, waitUntil } from "./monitor.ts";
 import { asList, isObject, type JsonObject } from "./qmp/json.ts";
-import { type QmpClient, QmpCommandError } from "./qmp/qmp-client.ts";
+import { QmpCommandError } from "./qmp/qmp-client.ts";
 
 export const jobPrefix = "ashlar-job-";
 export const exportPrefix = "ashlar-export-";
@@ -13,13 +14,14 @@ export const scratchFilePrefix = "ashlar-file-";
  *
  * @returns what there was
  */
-export async function clearRun(qmp: QmpClient): Promise<string[]> {
+export async function clearRun(qmp: Monitor): Promise<string[]> {
   const found: string[] = [];
   for (const id of await ids(qmp, "query-block-exports", "id", exportPrefix)) {
     found.push(id);
-    const gone = eventFor(qmp, "BLOCK_EXPORT_DELETED", "id", id);
-    await qmp.execute("block-export-del", { id, mode: "hard" });
-    await gone;
+    await unlessRefused(qmp.execute("block-export-del", { id, mode: "hard" }));
+    const isGone = async (): Promise<boolean> =>
+      !(await ids(qmp, "query-block-exports", "id", exportPrefix)).includes(id);
+    await waitUntil(isGone, `the end of ${id}`);
   }
   if (found.length > 0) await unlessRefused(qmp.execute("nbd-server-stop"));
   for (const id of await ids(qmp, "query-jobs", "id", jobPrefix)) {
@@ -42,20 +44,15 @@ export async function clearRun(qmp: QmpClient): Promise<string[]> {
 }
 
 /** A job that copies before writes never ends by itself: cancelling it is its normal end. */
-export async function endJob(qmp: QmpClient, id: string): Promise<void> {
-  const gone = qmp.expect(
-    ({ name, data }) =>
-      name === "JOB_STATUS_CHANGE" && data["id"] === id && data["status"] === "null",
-    `the end of ${id}`,
-  );
-  try {
-    await qmp.execute("job-cancel", { id });
-  } catch (error) {
-    if (!(error instanceof QmpCommandError)) throw error;
-    // One that has ended waits to be dismissed; one that is gone is gone.
-    if (!(await unlessRefused(qmp.execute("job-dismiss", { id })))) return;
-  }
-  await gone;
+export async function endJob(qmp: Monitor, id: string): Promise<void> {
+  await unlessRefused(qmp.execute("job-cancel", { id }));
+  const isGone = async (): Promise<boolean> => {
+    const job = (await rowsOf(qmp, "query-jobs")).find((row) => row["id"] === id);
+    // One that has ended may wait to be dismissed.
+    if (job?.["status"] === "concluded") await unlessRefused(qmp.execute("job-dismiss", { id }));
+    return job === undefined;
+  };
+  await waitUntil(isGone, `the end of ${id}`);
 }
 
 /** @returns false when QEMU refused: what was to go is gone, or in use by another */
@@ -69,23 +66,13 @@ export async function unlessRefused(call: Promise<unknown>): Promise<boolean> {
   }
 }
 
-function eventFor(qmp: QmpClient, name: string, key: string, value: string): Promise<unknown> {
-  return qmp.expect(
-    (event) => event.name === name && event.data[key] === value,
-    `${name} of ${value}`,
-  );
+async function rowsOf(qmp: Monitor, command: string): Promise<JsonObject[]> {
+  return asList(await qmp.execute(command), command).filter(isObject);
 }
 
-async function ids(
-  qmp: QmpClient,
-  command: string,
-  key: string,
-  prefix: string,
-): Promise<string[]> {
-  const rows = asList(await qmp.execute(command), command);
-  return rows
-    .filter((row): row is JsonObject => isObject(row) && startsWith(row[key], prefix))
-    .map((row) => String(row[key]));
+async function ids(qmp: Monitor, command: string, key: string, prefix: string): Promise<string[]> {
+  const rows = await rowsOf(qmp, command);
+  return rows.filter((row) => startsWith(row[key], prefix)).map((row) => String(row[key]));
 }
 
 function startsWith(value: unknown, prefix: string): boolean {

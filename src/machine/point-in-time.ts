@@ -16,8 +16,9 @@ import {
   scratchPrefix,
   unlessRefused,
 } from "./leftovers.ts";
+import { type Monitor, waitUntil } from "./monitor.ts";
 import { asList, isObject, type JsonObject } from "./qmp/json.ts";
-import { type QmpClient, QmpCommandError } from "./qmp/qmp-client.ts";
+import { QmpCommandError } from "./qmp/qmp-client.ts";
 import { assertScratchRoom, watchScratch } from "./scratch.ts";
 
 export interface DiskPlan {
@@ -44,7 +45,7 @@ const dirtyBitmap = "ashlar-dirty";
 const socketPathBytesMax = 107;
 
 export class PointInTime {
-  readonly #qmp: QmpClient;
+  readonly #qmp: Monitor;
   readonly #plans: readonly DiskPlan[];
   readonly #options: PointInTimeOptions;
   readonly #socketPath: string;
@@ -52,7 +53,7 @@ export class PointInTime {
   #failure: Error | undefined;
   #isTaken = false;
 
-  private constructor(qmp: QmpClient, plans: readonly DiskPlan[], options: PointInTimeOptions) {
+  private constructor(qmp: Monitor, plans: readonly DiskPlan[], options: PointInTimeOptions) {
     this.#qmp = qmp;
     this.#plans = plans;
     this.#options = options;
@@ -61,7 +62,7 @@ export class PointInTime {
 
   /** Leaves the machine as it was when it fails. */
   static async take(
-    qmp: QmpClient,
+    qmp: Monitor,
     plans: readonly DiskPlan[],
     options: PointInTimeOptions,
   ): Promise<PointInTime> {
@@ -162,14 +163,13 @@ export class PointInTime {
 
   async #create(index: number, options: JsonObject): Promise<void> {
     const id = jobPrefix + String(index);
-    const concluded = this.#qmp.expect(
-      ({ name, data }) =>
-        name === "JOB_STATUS_CHANGE" && data["id"] === id && data["status"] === "concluded",
-      "that scratch space is ready",
-    );
     await this.#qmp.execute("blockdev-create", { "job-id": id, options });
-    await concluded;
-    const jobs = asList(await this.#qmp.execute("query-jobs"), "query-jobs").filter(isObject);
+    let jobs: readonly JsonObject[] = [];
+    const isDone = async (): Promise<boolean> => {
+      jobs = asList(await this.#qmp.execute("query-jobs"), "query-jobs").filter(isObject);
+      return jobs.some((job) => job["id"] === id && job["status"] === "concluded");
+    };
+    await waitUntil(isDone, "that scratch space is ready");
     const error = jobs.find((job) => job["id"] === id)?.["error"];
     await this.#qmp.execute("job-dismiss", { id });
     if (typeof error !== "string") return;
@@ -233,7 +233,7 @@ export class PointInTime {
 }
 
 /** @returns false when it could not be removed: the next run sees it and tries again */
-export function removeBitmap(qmp: QmpClient, node: string, name: string): Promise<boolean> {
+export function removeBitmap(qmp: Monitor, node: string, name: string): Promise<boolean> {
   return unlessRefused(qmp.execute("block-dirty-bitmap-remove", { node, name }));
 }
 

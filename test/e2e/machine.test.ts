@@ -42,7 +42,7 @@ test("what makes no sense together is refused", async () => {
   for (const [words, reason] of [
     [["--qmp", "/x", "/etc"], "a machine beside other things"],
     [["nbd://h/x", "/etc"], "NBD servers beside other things"],
-    [["/etc", "--disk", "vd0"], "--disk belongs to --qmp"],
+    [["/etc", "--disk", "vd0"], "--disk belongs to --qmp and --libvirt"],
     [["--qmp", "/x", "--audit", "much"], 'Cannot audit "much"'],
     [["nbd://h/x?wrong=1"], '"wrong" is not a parameter'],
   ] as const) {

@@ -146,6 +146,10 @@ export const command: Command = {
       "all disks of a running machine as they are at one moment; the next time only what changed is read",
     ],
     [
+      "backup --libvirt web1",
+      "a domain of libvirt: its disks, its definition, its firmware's variables",
+    ],
+    [
       "backup /var/lib/libvirt/images/web1.raw",
       "a disk image: only what changed since last night is stored",
     ],
@@ -205,7 +209,7 @@ export const command: Command = {
 function backupOptions({ host }: CommandContext, args: CommandArguments): BackupOptions {
   const paths = args.texts("path");
   const stream = streamInput(host.stdin, host.cwd, args);
-  if (stream === undefined && paths.length === 0 && args.text("qmp") === undefined) {
+  if (stream === undefined && paths.length === 0 && diskSources(args) === undefined) {
     throw new UsageError("Cannot back up: no path was given", {
       hint: "See: ashlar backup --help",
     });

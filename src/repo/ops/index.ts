@@ -35,6 +35,7 @@ export {
   dump,
   findEntries,
   forget,
+  libvirtDisks,
   listEntries,
   machineDisks,
   nbdDisks,

@@ -2,6 +2,7 @@
 import type { backup as Backup } from "./backup/backup.ts";
 import type { backupTogether as BackupTogether } from "./backup/together.ts";
 import type { machineDisks as MachineDisks } from "./backup/machine-disks.ts";
+import type { libvirtDisks as LibvirtDisks } from "./backup/libvirt-disks.ts";
 import type { nbdDisks as NbdDisks } from "./backup/nbd-disks.ts";
 import type { check as Check } from "./check/check.ts";
 import type { prune as Prune } from "./collector/prune.ts";
@@ -30,6 +31,9 @@ export const nbdDisks = async (
 
 export const machineDisks: typeof MachineDisks = async (...args) =>
   (await import("./backup/machine-disks.ts")).machineDisks(...args);
+
+export const libvirtDisks: typeof LibvirtDisks = async (...args) =>
+  (await import("./backup/libvirt-disks.ts")).libvirtDisks(...args);
 
 export const restore: typeof Restore = async (...args) =>
   (await import("./restore/restore.ts")).restore(...args);

@@ -16,6 +16,7 @@ import {
   type DiskPlan,
   listDisks,
   type MachineDisk,
+  type Monitor,
   PointInTime,
   QmpClient,
   removeBitmap,
@@ -43,21 +44,54 @@ export async function machineDisks(
   repository: Repository,
   options: MachineOptions,
 ): Promise<DiskSet> {
-  const qmp = await QmpClient.connect(options.qmpPath, { signal: options.signal });
+  const monitor = await QmpClient.connect(options.qmpPath, { signal: options.signal });
   try {
-    const name = asObject(await qmp.execute("query-name"), "query-name")["name"];
-    // Before the look: while a job runs, its filter stands where the disk's node is.
-    if ((await clearRun(qmp)).length > 0)
-      repository.environment.warn(
-        "An earlier run was killed; what it left in the machine is cleared",
-      );
-    const disks = chooseDisks(await listDisks(qmp), options.disks);
-    const machine = typeof name === "string" && name !== "" ? name.replaceAll("/", "_") : "unnamed";
-    return new MachineDisks(repository, options, qmp, machine, disks);
+    const name = asObject(await monitor.execute("query-name"), "query-name")["name"];
+    const disks = await findDisks(repository, monitor);
+    const { random } = repository.environment;
+    return new MachineDisks(repository, {
+      ...options,
+      monitor,
+      machine: typeof name === "string" && name !== "" ? name.replaceAll("/", "_") : "unnamed",
+      disks: chooseDisks(disks, options.disks),
+      quiet: (warn) =>
+        new GuestQuiet(options.agentPath, () => Buffer.from(random.bytes(4)).readUInt32LE(), warn),
+    });
   } catch (error) {
-    qmp.close();
+    monitor.close();
     throw error;
   }
+}
+
+/** Clears what a run that was killed left, and looks. */
+export async function findDisks(repository: Repository, qmp: Monitor): Promise<MachineDisk[]> {
+  // Before the look: while a job runs, its filter stands where the disk's node is.
+  if ((await clearRun(qmp)).length > 0)
+    repository.environment.warn(
+      "An earlier run was killed; what it left in the machine is cleared",
+    );
+  return listDisks(qmp);
+}
+
+/** A machine that was found, however one talks to it. */
+export interface FoundMachine {
+  readonly monitor: Monitor;
+  readonly machine: string;
+  readonly disks: readonly MachineDisk[];
+  /** Makes the guest quiet for the moment. */
+  readonly quiet: (warn: (text: string) => void) => Quiet;
+  /** What belongs to it beside its disks; asked for after the moment. */
+  readonly documents?: (warn: (text: string) => void) => OpenDisks["documents"];
+  readonly scratchFolder: string;
+  readonly force?: boolean | undefined;
+  readonly signal?: AbortSignal | undefined;
+  readonly closed?: () => void;
+}
+
+interface Quiet {
+  readonly wasQuiet: boolean;
+  freeze(): Promise<void>;
+  thaw(): Promise<void>;
 }
 
 interface Choice {
@@ -67,11 +101,11 @@ interface Choice {
   readonly sizeBefore: number;
 }
 
-class MachineDisks implements DiskSet {
+export class MachineDisks implements DiskSet {
   readonly paths: readonly string[];
   readonly #repository: Repository;
-  readonly #options: MachineOptions;
-  readonly #qmp: QmpClient;
+  readonly #options: FoundMachine;
+  readonly #qmp: Monitor;
   readonly #machine: string;
   readonly #disks: readonly MachineDisk[];
   readonly #sources: NbdSource[] = [];
@@ -81,19 +115,13 @@ class MachineDisks implements DiskSet {
   #isCommitted = false;
   #isClosed = false;
 
-  constructor(
-    repository: Repository,
-    options: MachineOptions,
-    qmp: QmpClient,
-    machine: string,
-    disks: readonly MachineDisk[],
-  ) {
+  constructor(repository: Repository, found: FoundMachine) {
     this.#repository = repository;
-    this.#options = options;
-    this.#qmp = qmp;
-    this.#machine = machine;
-    this.#disks = disks;
-    this.paths = disks.map((disk) => this.#path(disk));
+    this.#options = found;
+    this.#qmp = found.monitor;
+    this.#machine = found.machine;
+    this.#disks = found.disks;
+    this.paths = found.disks.map((disk) => this.#path(disk));
     this.#state = Buffer.from(repository.environment.random.bytes(8)).readBigUInt64LE() | 1n;
   }
 
@@ -104,11 +132,8 @@ class MachineDisks implements DiskSet {
     for (const disk of this.#disks)
       choices.push(await this.#choose(disk, await before(this.#path(disk)), warnings));
     this.#plans = choices.map(({ plan }) => plan);
-    const quiet = new GuestQuiet(
-      this.#options.agentPath,
-      () => Buffer.from(environment.random.bytes(4)).readUInt32LE(),
-      (text) => warnings.push(`${this.#machine}: ${text}`),
-    );
+    const warn = (text: string): void => void warnings.push(`${this.#machine}: ${text}`);
+    const quiet = this.#options.quiet(warn);
     this.#point = await PointInTime.take(this.#qmp, this.#plans, {
       scratchFolder: this.#options.scratchFolder,
       token: toHex(environment.random.bytes(6)),
@@ -118,7 +143,8 @@ class MachineDisks implements DiskSet {
     const disks: OpenDisk[] = [];
     for (const [index, choice] of choices.entries())
       disks.push(await this.#openDisk(index, choice));
-    const documents = [await this.#document(choices, quiet.wasQuiet)];
+    const own = await this.#document(choices, quiet.wasQuiet);
+    const documents = [own, ...(this.#options.documents?.(warn) ?? [])];
     return { disks, documents, warnings };
   }
 
@@ -148,6 +174,7 @@ class MachineDisks implements DiskSet {
       );
     } finally {
       this.#qmp.close();
+      this.#options.closed?.();
     }
   }
 
