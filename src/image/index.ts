@@ -12,6 +12,8 @@ export { sharedBytes } from "./disk-source.ts";
 export type { DiskRange, DiskSource, SegmentInput } from "./disk-source.ts";
 export { isQemuNbdInstalled, qemuNbdHint } from "./foreign/qemu-nbd.ts";
 export { QemuSource } from "./foreign/qemu-source.ts";
+export { changedPartitions, partitionsIn } from "./partitions/changed-partitions.ts";
+export type { ChangedPartition } from "./partitions/changed-partitions.ts";
 export type { Partition, PartitionTable } from "./partitions/partition.ts";
 export { readPartitionTable } from "./partitions/read-table.ts";
 export { partitionTypeName } from "./partitions/type-names.ts";

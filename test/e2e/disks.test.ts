@@ -2,7 +2,7 @@
 import { execFileSync, spawnSync } from "node:child_process";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { expect, test } from "vitest";
-import { changedPartitions, partitionsIn } from "../../src/repo/index.ts";
+import { changedPartitions, partitionsIn } from "../../src/image/index.ts";
 import { hasQemuImg, qemuImg } from "../image/qcow2/qemu-img.ts";
 import { kib, mib, noise, overwriteAt, writeImage } from "../ops/restore-support.ts";
 import { Workplace } from "../support/program.ts";

@@ -1,10 +1,5 @@
-import type {
-  Change,
-  ChangedPartition,
-  ChangedRange,
-  ChangeKind,
-  DiskChange,
-} from "../../repo/index.ts";
+import type { Change, ChangedRange, ChangeKind, DiskChange } from "../../repo/index.ts";
+import { type ChangedPartition, changedPartitions, partitionsIn } from "../../image/index.ts";
 import { printableName } from "../../names.ts";
 import type { Command } from "../command.ts";
 import { filterOptions } from "../options.ts";
@@ -40,8 +35,7 @@ export const command: Command = {
   async run(context, args) {
     const { output, signal } = context;
     const repository = await context.openRepository();
-    const { changedPartitions, diffSnapshots, partitionsIn, resolveSnapshot } =
-      await import("../../repo/index.ts");
+    const { diffSnapshots, resolveSnapshot } = await import("../../repo/index.ts");
     const filter = snapshotFilter(args);
     const before = await resolveSnapshot(repository, args.word("snapshot"), filter);
     const after = await resolveSnapshot(repository, args.word("other"), filter);
