@@ -43,6 +43,7 @@ export {
   repairIndex,
   repairSnapshots,
   restore,
+  restoreDomain,
   stats,
   tag,
 } from "./operations.ts";
@@ -74,7 +75,6 @@ export type { ContentKind, ListedEntry, ListOptions } from "./list-entries.ts";
 export type { FindOptions } from "./find.ts";
 export type { Change, ChangeKind, DiffOptions, DiskChange } from "./diff/diff.ts";
 export type { ChangedRange } from "./diff/image-ranges.ts";
-export { type ChangedPartition, changedPartitions, partitionsIn } from "./disk-partitions.ts";
 export type { Partition, PartitionTable } from "../../image/index.ts";
 export { inspectBlob, inspectConfig, inspectIndex, inspectTree } from "./inspect.ts";
 export type { TreeEntry } from "./tree-reader.ts";
