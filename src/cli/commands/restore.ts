@@ -1,10 +1,5 @@
 import { resolve } from "node:path";
-import type {
-  RestoreFormat,
-  RestoreOptions,
-  RestoreProgress,
-  RestoreSummary,
-} from "../../repo/index.ts";
+import type { RestoreFormat, RestoreOptions, RestoreSummary } from "../../repo/index.ts";
 import { CorruptionError, FailedError, UsageError } from "../../errors.ts";
 import { printableName } from "../../names.ts";
 import type { Command, CommandArguments, CommandContext } from "../command.ts";
@@ -12,6 +7,8 @@ import { filterOptions } from "../options.ts";
 import { readPatternFiles } from "../pattern-files.ts";
 import { parseSnapshotPath } from "../snapshot-path.ts";
 import { formatBytes, formatSeconds, plural } from "../text.ts";
+import { restoreHooks } from "../restore-hooks.ts";
+import { runRestoreDomain } from "../restore-domain.ts";
 import { snapshotFilter } from "./snapshots.ts";
 
 const policies = ["always", "if-changed", "if-newer", "never"] as const;
@@ -47,6 +44,25 @@ export const command: Command = {
       describe:
         "with --to: what becomes of a disk. raw (default) is written in place; qcow2 is a new file, of the kind it was backed up from, that replaces an old one when it is whole",
     },
+    libvirt: {
+      type: "boolean",
+      describe:
+        "bring a domain back: its disks where its definition says, or below --target, and the definition",
+    },
+    connect: {
+      type: "string",
+      requiresArg: true,
+      describe: "with --libvirt: libvirt's URI, as virsh takes it",
+    },
+    name: {
+      type: "string",
+      requiresArg: true,
+      describe: "with --libvirt: another name, with an identity and network addresses of its own",
+    },
+    replace: {
+      type: "boolean",
+      describe: "with --libvirt: over a domain that is shut off, and over files that exist",
+    },
     include: {
       alias: "i",
       ...patternOption,
@@ -78,6 +94,11 @@ export const command: Command = {
       "a disk; where it holds the right bytes already nothing is written",
     ],
     ["restore 4f3a:/srv/images/web1.qcow2 --to web1.qcow2 --format qcow2", "a qcow2 file again"],
+    ["restore latest --libvirt", "the domain of a backup --libvirt, defined again with its disks"],
+    [
+      "restore latest --libvirt --name web1-copy --target /srv/images",
+      "the same beside the one that runs",
+    ],
     ["restore latest:/etc --target /tmp/etc --verify", "one directory's contents, read back"],
   ],
   exitCodes: {
@@ -85,24 +106,14 @@ export const command: Command = {
     20: "some data is lost, the rest was restored",
   },
   async run(context, args) {
+    if (args.flag("libvirt")) return runRestoreDomain(context, args);
+    for (const name of ["connect", "name", "replace"])
+      if (args.flag(name) || args.text(name) !== undefined)
+        throw new UsageError(`--${name} belongs to --libvirt`);
     const options = restoreOptions(context, args);
     const repository = await context.openRepository();
     const { restore } = await import("../../repo/index.ts");
-    const { output, signal } = context;
-    const summary = await restore(repository, options, {
-      signal,
-      onProgress: (progress: RestoreProgress) => {
-        const current =
-          progress.current === undefined ? undefined : printableName(progress.current);
-        output.progress.update({ ...progress, current });
-      },
-      onWarning: (message) => {
-        output.warn(message);
-      },
-      onEntry: (path, outcome) => {
-        output.detail(`${outcome} ${printableName(path)}`);
-      },
-    });
+    const summary = await restore(repository, options, restoreHooks(context));
     report(context, summary, options);
     return exitCode(summary);
   },

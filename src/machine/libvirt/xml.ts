@@ -129,10 +129,10 @@ const entities: Readonly<Record<string, string>> = {
 function unescaped(text: string): string {
   return text.replace(
     /&(?:#x([0-9a-fA-F]{1,6})|#(\d{1,7})|(\w+));/g,
-    (whole, hex, decimal, name) => {
-      if (name !== undefined) return entities[String(name)] ?? String(whole);
-      const point = hex === undefined ? Number(decimal) : Number.parseInt(String(hex), 16);
-      return point <= 0x10ffff ? String.fromCodePoint(point) : String(whole);
+    (whole: string, hex?: string, decimal?: string, name?: string) => {
+      if (name !== undefined) return entities[name] ?? whole;
+      const point = hex === undefined ? Number(decimal) : Number.parseInt(hex, 16);
+      return point <= 0x10ffff ? String.fromCodePoint(point) : whole;
     },
   );
 }

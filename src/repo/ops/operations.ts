@@ -15,6 +15,7 @@ import type { listEntries as ListEntries } from "./list-entries.ts";
 import type { repairIndex as RepairIndex } from "./repair/repair-index.ts";
 import type { repairSnapshots as RepairSnapshots } from "./repair/repair-snapshots.ts";
 import type { restore as Restore } from "./restore/restore.ts";
+import type { restoreDomain as RestoreDomain } from "./restore/restore-domain.ts";
 import type { stats as Stats } from "./stats.ts";
 import type { tag as Tag } from "./tag.ts";
 
@@ -37,6 +38,9 @@ export const libvirtDisks: typeof LibvirtDisks = async (...args) =>
 
 export const restore: typeof Restore = async (...args) =>
   (await import("./restore/restore.ts")).restore(...args);
+
+export const restoreDomain: typeof RestoreDomain = async (...args) =>
+  (await import("./restore/restore-domain.ts")).restoreDomain(...args);
 
 export const copySnapshots: typeof CopySnapshots = async (...args) =>
   (await import("./copy/copy.ts")).copySnapshots(...args);

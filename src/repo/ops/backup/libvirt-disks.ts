@@ -1,14 +1,8 @@
 /** A domain of libvirt as the disks of a snapshot, and its definition beside them, at /machines/NAME. */
-import { closeSync, constants, openSync, readFileSync } from "node:fs";
+import { constants, openSync, readFileSync } from "node:fs";
 import { FailedError } from "../../../errors.ts";
-import { type DiskSource, openImageSource } from "../../../image/index.ts";
-import {
-  chooseDisks,
-  Domain,
-  type DomainDisk,
-  DomainQuiet,
-  type MachineDisk,
-} from "../../../machine/index.ts";
+import { type DiskSource, type ImageSource, openImageSource } from "../../../image/index.ts";
+import { chooseDisks, Domain, type DomainDisk, DomainQuiet } from "../../../machine/index.ts";
 import { isLockedForWriting } from "../../../posix/index.ts";
 import type { Repository } from "../repository.ts";
 import type { DiskSet, OpenDisk, OpenDisks } from "./disk-set.ts";
@@ -60,7 +54,7 @@ async function running(
   return new MachineDisks(repository, {
     monitor,
     machine: definition.name,
-    disks: chooseDisks(disks as readonly MachineDisk[], options.disks),
+    disks: chooseDisks(disks, options.disks),
     quiet: (warn) =>
       definition.hasAgent ? new DomainQuiet(domain.virsh, domain.word, warn) : noAgent,
     documents: (warn) => definitionDocuments(domain, warn),
@@ -104,17 +98,17 @@ class ShutOffDisks implements DiskSet {
     this.paths = chosen.map((disk) => this.#path(disk));
   }
 
-  async open(): Promise<OpenDisks> {
+  open(): Promise<OpenDisks> {
     const disks: OpenDisk[] = [];
     for (const disk of this.#disks) {
-      const source = await this.#source(disk);
+      const source = this.#source(disk);
       this.#opened.push(source);
       // No bitmap begins here: after its next start all is read once.
       disks.push({ path: this.#path(disk), source, state: 0n });
     }
     const warnings: string[] = [];
     const documents = definitionDocuments(this.#domain, (text) => warnings.push(text));
-    return { disks, documents, warnings };
+    return Promise.resolve({ disks, documents, warnings });
   }
 
   async verify(): Promise<void> {
@@ -135,7 +129,7 @@ class ShutOffDisks implements DiskSet {
     this.#domain[Symbol.dispose]();
   }
 
-  async #source(disk: DomainDisk): Promise<DiskSource> {
+  #source(disk: DomainDisk): DiskSource {
     const { file, format } = disk;
     if (file === undefined || disk.type === "lun")
       throw unreadable(this.#domain, disk, this.#domain.definition.disks);
@@ -146,25 +140,24 @@ class ShutOffDisks implements DiskSet {
           hint: "Start the domain, or back the file up by its path",
         },
       );
-    const fd = openSync(file, constants.O_RDONLY);
-    try {
-      if (isLockedForWriting(fd))
-        throw new FailedError(
-          `Cannot back up ${this.#domain.word}: ${file} is in use, though the domain is shut off`,
-          { hint: "Another domain or program has it open" },
-        );
-      if (format === "qcow2") return openQcow2(fd, file, this.#options.backingDirs ?? []);
-    } catch (error) {
-      closeSync(fd);
-      throw error;
-    }
-    closeSync(fd);
-    return openImageSource(file);
+    if (format === "raw") return unlessLocked(openImageSource(file), this.#domain);
+    using raw = unlessLocked(openImageSource(file), this.#domain);
+    const fd = openSync(raw.path, constants.O_RDONLY);
+    return openQcow2(fd, file, this.#options.backingDirs ?? []);
   }
 
   #path({ target }: DomainDisk): string {
     return `/machines/${this.#domain.definition.name}/${target}`;
   }
+}
+
+function unlessLocked(source: ImageSource, domain: Domain): ImageSource {
+  if (!isLockedForWriting(source.fd)) return source;
+  source.close();
+  throw new FailedError(
+    `Cannot back up ${domain.word}: ${source.path} is in use, though the domain is shut off`,
+    { hint: "Another domain or program has it open" },
+  );
 }
 
 function unreadable(domain: Domain, disk: DomainDisk, all: readonly DomainDisk[]): FailedError {

@@ -1,0 +1,312 @@
+/**
+ * A domain of libvirt out of a snapshot: its disks and its firmware's variables where its definition says,
+ * or below a folder, and then the definition itself.
+ *
+ * Everything that may forbid it is looked at before the first byte is written; the domain is defined last.
+ */
+import {
+  closeSync,
+  constants,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { basename, dirname, join } from "node:path";
+import { CorruptionError, FailedError } from "../../../errors.ts";
+import {
+  childrenOf,
+  type DomainDisk,
+  editXml,
+  elementAt,
+  escapeXml,
+  readDefinition,
+  Virsh,
+  VirshError,
+  type XmlEdit,
+} from "../../../machine/index.ts";
+import { isLockedForWriting } from "../../../posix/index.ts";
+import { dump } from "../dump.ts";
+import { listEntries } from "../list-entries.ts";
+import type { Repository } from "../repository.ts";
+import { resolveSnapshot, type SnapshotFilter, type StoredSnapshot } from "../snapshots.ts";
+import type { RestoreHooks } from "./options.ts";
+import { restore } from "./restore.ts";
+
+export interface RestoreDomainOptions {
+  readonly snapshot: string;
+  readonly filter?: SnapshotFilter | undefined;
+  /** `/machines/NAME` where the snapshot holds several. */
+  readonly path?: string | undefined;
+  readonly connect?: string | undefined;
+  /** For the domain; its identity and its network addresses are then made anew. */
+  readonly name?: string | undefined;
+  /** For disks and variables; undefined: where the definition says. */
+  readonly folder?: string | undefined;
+  /** Over a domain that is shut off and over files that exist. */
+  readonly replace?: boolean | undefined;
+  readonly verify?: boolean | undefined;
+}
+
+export interface RestoredDomain {
+  readonly name: string;
+  readonly disks: readonly { readonly target: string; readonly path: string }[];
+  readonly bytesWritten: number;
+}
+
+const definitionName = "domain.xml";
+const definitionBytesMax = 16 << 20;
+
+export async function restoreDomain(
+  repository: Repository,
+  options: RestoreDomainOptions,
+  hooks: RestoreHooks = {},
+): Promise<RestoredDomain> {
+  const snapshot = await resolveSnapshot(repository, options.snapshot, options.filter);
+  const place = await findDomain(repository, snapshot, options.path);
+  const xml = String(await bytesOf(repository, snapshot, `${place.folder}/${definitionName}`));
+  const plan = planOf(xml, place.names, options);
+  const virsh = new Virsh(options.connect);
+  await assertFree(virsh, plan, options.replace === true);
+  let bytesWritten = 0;
+  for (const { disk, path } of plan.disks) {
+    mkdirSync(dirname(path), { recursive: true });
+    const summary = await restore(
+      repository,
+      {
+        snapshot: snapshot.id,
+        path: `${place.folder}/${disk.target}`,
+        target: { kind: "file", path },
+        format: disk.format === "qcow2" ? "qcow2" : "raw",
+        verify: options.verify,
+      },
+      hooks,
+    );
+    bytesWritten += summary.bytesWritten;
+    if (summary.damagedCount > 0)
+      throw new CorruptionError(`Cannot restore ${path}: some of its data is lost`, {
+        hint: "The domain was not defined. An older snapshot may hold it: ashlar check --read-data",
+      });
+    if (summary.unequalCount + summary.failedCount > 0)
+      throw new FailedError(`Cannot restore ${path} as it was; the domain was not defined`);
+  }
+  if (plan.nvram !== undefined) {
+    mkdirSync(dirname(plan.nvram), { recursive: true });
+    const bytes = await bytesOf(repository, snapshot, `${place.folder}/nvram`);
+    writeFileSync(plan.nvram, bytes, { mode: 0o600 });
+  }
+  await define(virsh, plan);
+  for (const target of plan.missing)
+    hooks.onWarning?.(
+      `disk ${target} of ${plan.name} is not in the snapshot: it was left as it is`,
+    );
+  return {
+    name: plan.name,
+    disks: plan.disks.map(({ disk, path }) => ({ target: disk.target, path })),
+    bytesWritten,
+  };
+}
+
+interface Plan {
+  readonly name: string;
+  /** Undefined: libvirt makes one. */
+  readonly uuid: string | undefined;
+  readonly xml: string;
+  readonly disks: readonly { readonly disk: DomainDisk; readonly path: string }[];
+  readonly nvram: string | undefined;
+  /** Targets of which the snapshot holds nothing. */
+  readonly missing: readonly string[];
+}
+
+function planOf(
+  xml: string,
+  stored: ReadonlySet<string>,
+  { name, folder }: RestoreDomainOptions,
+): Plan {
+  const { disks, nvram, element, ...definition } = readDefinition(xml);
+  const edits: XmlEdit[] = [];
+  const kept = disks.filter(({ target }) => stored.has(target));
+  const placed = kept.map((disk) => {
+    const path = pathFor(disk, folder);
+    edits.push(...diskEdits(disk, path));
+    return { disk, path };
+  });
+  if (name !== undefined) {
+    edits.push(...without(elementAt(element, "uuid")));
+    const old = elementAt(element, "name")?.text;
+    if (old !== undefined) edits.push({ ...old, by: escapeXml(name) });
+    for (const network of childrenOf(elementAt(element, "devices"), "interface"))
+      edits.push(...without(elementAt(network, "mac")));
+  }
+  const isNvramKept = nvram !== undefined && stored.has("nvram");
+  const newName = name ?? definition.name;
+  const nvramPath =
+    nvram === undefined || (folder === undefined && name === undefined)
+      ? nvram
+      : join(folder ?? dirname(nvram), name === undefined ? basename(nvram) : `${name}_VARS.fd`);
+  if (nvramPath !== undefined && nvramPath !== nvram) {
+    const at = elementAt(element, "os", "nvram");
+    const value = elementAt(at, "source")?.attributes.get("file") ?? at?.text;
+    if (value !== undefined) edits.push({ ...value, by: escapeXml(nvramPath) });
+  }
+  return {
+    name: newName,
+    uuid: name === undefined ? definition.uuid : undefined,
+    xml: editXml(xml, edits),
+    disks: placed,
+    nvram: isNvramKept ? nvramPath : undefined,
+    missing: disks.filter((disk) => !kept.includes(disk)).map(({ target }) => target),
+  };
+}
+
+function pathFor(disk: DomainDisk, folder: string | undefined): string {
+  const extension = disk.format === "qcow2" ? "qcow2" : "raw";
+  if (folder !== undefined)
+    return join(
+      folder,
+      disk.type === "file" && disk.file !== undefined
+        ? basename(disk.file)
+        : `${disk.target}.${extension}`,
+    );
+  if (disk.file !== undefined) return disk.file;
+  throw new FailedError(
+    `Cannot restore disk ${disk.target} where it was: it is a ${disk.type} disk`,
+    { hint: "Name a folder by --target: it becomes a file there" },
+  );
+}
+
+/** A restored disk stands alone, whatever it stood on; one that moves becomes a file. */
+function diskEdits(disk: DomainDisk, path: string): XmlEdit[] {
+  const { element } = disk;
+  const edits = without(elementAt(element, "backingStore"));
+  if (path === disk.file) return edits;
+  const source = elementAt(element, "source");
+  const type = element.attributes.get("type");
+  if (source === undefined || type === undefined) return edits;
+  const by = `<source file='${escapeXml(path)}'/>`;
+  return [
+    ...edits,
+    { start: source.start, end: source.end, by },
+    { start: type.start, end: type.end, by: "file" },
+  ];
+}
+
+function without(element: { readonly start: number; readonly end: number } | undefined): XmlEdit[] {
+  return element === undefined ? [] : [{ start: element.start, end: element.end, by: "" }];
+}
+
+async function assertFree(virsh: Virsh, plan: Plan, mayReplace: boolean): Promise<void> {
+  const doing = `Cannot restore the domain ${plan.name}`;
+  const state = await unlessUnknown(virsh.run(doing, ["domstate", "--domain", plan.name]));
+  if (state !== undefined && state !== "shut off" && state !== "crashed")
+    throw new FailedError(`${doing}: one of that name is ${state}`, {
+      hint: "Shut it down, or restore beside it: --name NEW --target DIR",
+    });
+  await assertIdentity(virsh, doing, plan);
+  const paths = [
+    ...plan.disks.map(({ path }) => path),
+    ...(plan.nvram === undefined ? [] : [plan.nvram]),
+  ];
+  for (const path of paths) assertUnused(doing, path);
+  if (mayReplace) return;
+  if (state !== undefined)
+    throw new FailedError(`${doing}: one of that name is defined`, {
+      hint: "Put this one in its place by --replace, or beside it: --name NEW --target DIR",
+    });
+  for (const path of paths)
+    if (existsSync(path))
+      throw new FailedError(`${doing}: ${path} exists`, {
+        hint: "Write over it by --replace, or restore elsewhere: --target DIR",
+      });
+}
+
+/** libvirt wants one name for one uuid; it would say so only when the disks are written. */
+async function assertIdentity(virsh: Virsh, doing: string, { name, uuid }: Plan): Promise<void> {
+  if (uuid === undefined) return;
+  const owner = await unlessUnknown(virsh.run(doing, ["domname", uuid]));
+  const other = await unlessUnknown(virsh.run(doing, ["domuuid", name]));
+  const hint = "Undefine that one first, or restore beside it: --name NEW --target DIR";
+  if (owner !== undefined && owner !== name)
+    throw new FailedError(`${doing}: it is defined as ${owner}`, { hint });
+  if (other !== undefined && other !== uuid)
+    throw new FailedError(`${doing}: another domain has this name, with uuid ${other}`, { hint });
+}
+
+function assertUnused(doing: string, path: string): void {
+  if (!existsSync(path)) return;
+  const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  try {
+    if (!isLockedForWriting(fd)) return;
+  } finally {
+    closeSync(fd);
+  }
+  throw new FailedError(`${doing}: ${path} is in use by a running machine`, {
+    hint: "Restore elsewhere: --target DIR",
+  });
+}
+
+/** @returns undefined when there is no such domain */
+async function unlessUnknown(answer: Promise<string>): Promise<string | undefined> {
+  try {
+    return (await answer).trim();
+  } catch (error) {
+    if (error instanceof VirshError && error.reason.includes("failed to get domain"))
+      return undefined;
+    throw error;
+  }
+}
+
+async function define(virsh: Virsh, { name, xml }: Plan): Promise<void> {
+  const folder = mkdtempSync(join(tmpdir(), "ashlar-domain-"));
+  try {
+    const file = join(folder, definitionName);
+    writeFileSync(file, xml, { mode: 0o600 });
+    await virsh.run(`Cannot define the domain ${name}; its disks are restored`, ["define", file]);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+async function findDomain(
+  repository: Repository,
+  snapshot: StoredSnapshot,
+  path: string | undefined,
+): Promise<{ readonly folder: string; readonly names: ReadonlySet<string> }> {
+  const names = new Map<string, Set<string>>();
+  for await (const entry of listEntries(repository, snapshot, { path: path ?? "/" })) {
+    const folder = dirname(entry.path);
+    if (!/^\/machines\/[^/]+$/.test(folder)) continue;
+    names.set(folder, (names.get(folder) ?? new Set()).add(basename(entry.path)));
+  }
+  const found = [...names].filter(([, inside]) => inside.has(definitionName));
+  const [first, ...others] = found;
+  if (first === undefined)
+    throw new FailedError(
+      `Cannot restore a domain: snapshot ${snapshot.id.slice(0, 8)} holds none`,
+      { hint: "It must be one of: ashlar backup --libvirt DOMAIN" },
+    );
+  if (others.length > 0)
+    throw new FailedError(`Cannot restore a domain: the snapshot holds ${found.length}`, {
+      hint: `Name one: ${snapshot.id.slice(0, 8)}:${first[0]}`,
+    });
+  return { folder: first[0], names: first[1] };
+}
+
+async function bytesOf(
+  repository: Repository,
+  snapshot: StoredSnapshot,
+  path: string,
+): Promise<Buffer> {
+  const parts: Uint8Array[] = [];
+  let length = 0;
+  for await (const part of dump(repository, snapshot, path)) {
+    length += part.length;
+    if (length > definitionBytesMax)
+      throw new FailedError(`Cannot restore ${path}: it is too long`);
+    parts.push(Uint8Array.from(part));
+  }
+  return Buffer.concat(parts);
+}
