@@ -50,7 +50,9 @@ test("a partitioned disk: ls -l lists, diff names, restore gives qcow2", async (
   execFileSync("sfdisk", ["-q", "--no-reread", "--part-label", disk, "2", "system"]);
   await place.expect(0, ["backup", disk, "--image", "*.raw"]);
   const told = await place.expect(0, ["diff", first!.id, "latest", "--ranges"]);
-  expect(told.stdout).toMatch(/M {4}.*disk\.raw \(image: .* in \d ranges; \+.* of data\)\n/);
+  expect(told.stdout).toMatch(
+    /M {4}.*disk\.raw \(image: .* in \d ranges; \+.* of data; disk of 64\.0 MiB\)\n/,
+  );
   expect(told.stdout).toContain("its partition table changed: GPT\n");
   expect(told.stdout).toMatch(/partition 2 "system", Linux file system: \d+/);
   expect(told.stdout).toMatch(/outside of partitions: 1\.\d+ MiB/);

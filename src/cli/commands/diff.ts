@@ -93,15 +93,17 @@ function changeDocument(
 
 function changeLine({ path, kind, before, after, image }: Change): string {
   const shown = `${marks[kind]}    ${printableName(shownPath(path, after ?? before))}`;
-  if (image === undefined) return shown;
-  const { ranges, allocatedGrowth } = image;
-  const [old, now] = [before!.metadata.size, after!.metadata.size];
-  const facts = [
-    `image: ${formatBytes(changedBytes(ranges))} in ${plural(ranges.length, "range")}`,
-    ...(old === now ? [] : [`was ${formatBytes(old)}, now ${formatBytes(now)}`]),
-    ...(allocatedGrowth === 0 ? [] : [`${signedBytes(allocatedGrowth)} of data`]),
-  ];
-  return `${shown} (${facts.join("; ")})`;
+  const facts = image === undefined ? [] : changeFacts(image);
+  const sizes = [before, after].flatMap((entry) =>
+    entry?.content?.kind === "image" ? [formatBytes(entry.metadata.size)] : [],
+  );
+  if (sizes.length > 0) facts.push(`disk of ${[...new Set(sizes)].join(", now ")}`);
+  return facts.length === 0 ? shown : `${shown} (${facts.join("; ")})`;
+}
+
+function changeFacts({ ranges, allocatedGrowth }: DiskChange): string[] {
+  const changed = `image: ${formatBytes(changedBytes(ranges))} in ${plural(ranges.length, "range")}`;
+  return allocatedGrowth === 0 ? [changed] : [changed, `${signedBytes(allocatedGrowth)} of data`];
 }
 
 /** Where on the disk the changes lie. */
