@@ -24,6 +24,8 @@ export interface MachineDisk {
   /** Short, for people and for the snapshot: the device's id, or the node's name. */
   readonly name: string;
   readonly node: string;
+  /** The file on top, as QEMU names it. */
+  readonly image: string;
   readonly size: number;
   /** qcow2, raw, … */
   readonly format: string;
@@ -74,6 +76,7 @@ function diskOf(row: JsonObject): MachineDisk | undefined {
   return {
     name: nameOf(row, node),
     node,
+    image: asText(image["filename"], `file of ${node}`),
     size: asCount(image["virtual-size"], `size of ${node}`),
     format,
     keepsBitmaps: format === "qcow2" && compat !== "0.10",

@@ -171,3 +171,49 @@ test("what stands in the way is said: another job, a lost bitmap, a domain shut 
   );
   expect(existsSync(place.path("job", "s"))).toBe(false);
 });
+
+test("an external snapshot, which libvirt gives an empty bitmap of the same name, makes the next run read all", async () => {
+  const { place: made, backup } = await workplace();
+  await using place = made;
+  const vda = makeDisk(place.path("a.qcow2"), "qcow2", "64M", ["write -P 0x11 0 8M"]);
+  libvirt.define("snap", diskXml(vda.path, "qcow2", "vda"));
+  libvirt.virsh("start", "--paused", "snap");
+  await place.expect(0, backup("snap"));
+  libvirt.write("snap", "write -P 0x22 1M 1M");
+  const overlay = place.path("overlay.qcow2");
+  const spec = ["--diskspec", `vda,file=${overlay}`, "--disk-only", "--no-metadata"];
+  libvirt.virsh("snapshot-create-as", "snap", "s1", ...spec);
+  libvirt.write("snap", "write -P 0x33 3M 1M");
+  const { stderr } = await place.expect(0, backup("snap"));
+  expect(stderr).toContain("all of disk vda is read: it is in another file");
+  await place.expect(0, ["restore", "latest:/machines/snap/vda", "--to", place.path("x.raw")]);
+  // Back into the first file: libvirt brings the bitmaps together, and they are of one file again.
+  libvirt.write("snap", "write -P 0x44 5M 1M");
+  libvirt.virsh("blockcommit", "snap", "vda", "--active", "--pivot", "--wait");
+  libvirt.write("snap", "write -P 0x55 7M 1M");
+  await place.expect(0, backup("snap"));
+  await place.expect(0, ["restore", "latest:/machines/snap/vda", "--to", place.path("y.raw")]);
+  libvirt.virsh("destroy", "snap");
+  const first = readFileSync(place.path("x.raw"));
+  expect([first[mebibyte], first[3 * mebibyte]]).toEqual([0x22, 0x33]);
+  expect(isEqual(vda.path, place.path("y.raw"))).toBe(true);
+
+  // Away and back between two runs.
+  const away = [
+    "--diskspec",
+    `vda,file=${place.path("other.qcow2")}`,
+    "--disk-only",
+    "--no-metadata",
+  ];
+  libvirt.virsh("start", "--paused", "snap");
+  await place.expect(0, backup("snap"));
+  libvirt.write("snap", "write -P 0x66 9M 1M");
+  libvirt.virsh("snapshot-create-as", "snap", "s2", ...away);
+  libvirt.write("snap", "write -P 0x77 11M 1M");
+  libvirt.virsh("blockcommit", "snap", "vda", "--active", "--pivot", "--wait");
+  libvirt.write("snap", "write -P 0x88 13M 1M");
+  await place.expect(0, backup("snap"));
+  await place.expect(0, ["restore", "latest:/machines/snap/vda", "--to", place.path("z.raw")]);
+  libvirt.virsh("destroy", "snap");
+  expect(isEqual(vda.path, place.path("z.raw"))).toBe(true);
+});

@@ -6,13 +6,14 @@
  * only when its snapshot is durable does the old one go. So whatever fails, the next run finds either the
  * bitmap of the newest snapshot, or none, and then reads everything.
  */
-import { toHex } from "../../../bytes.ts";
+import { toHex, utf8Bytes } from "../../../bytes.ts";
 import { FailedError } from "../../../errors.ts";
 import { type DiskRange, NbdSource } from "../../../image/index.ts";
 import {
   asObject,
   chooseDisks,
   clearRun,
+  type DirtyBitmap,
   type DiskPlan,
   listDisks,
   type MachineDisk,
@@ -23,6 +24,7 @@ import {
 } from "../../../machine/index.ts";
 import type { DirectoryEntry } from "../../format/index.ts";
 import type { Repository } from "../repository.ts";
+import { sha256 } from "../sealed-records.ts";
 import { StaleBitmapError } from "./audit.ts";
 import type { DiskSet, OpenDisk, OpenDisks } from "./disk-set.ts";
 import { GuestQuiet } from "./guest-quiet.ts";
@@ -97,6 +99,7 @@ interface Quiet {
 interface Choice {
   readonly plan: DiskPlan;
   readonly path: string;
+  readonly state: bigint;
   /** Of the disk when the bitmap began: what is beyond it is new and in no bitmap. */
   readonly sizeBefore: number;
 }
@@ -109,7 +112,7 @@ export class MachineDisks implements DiskSet {
   readonly #machine: string;
   readonly #disks: readonly MachineDisk[];
   readonly #sources: NbdSource[] = [];
-  readonly #state: bigint;
+  readonly #random: number;
   #point: PointInTime | undefined;
   #plans: readonly DiskPlan[] = [];
   #isCommitted = false;
@@ -122,7 +125,7 @@ export class MachineDisks implements DiskSet {
     this.#machine = found.machine;
     this.#disks = found.disks;
     this.paths = found.disks.map((disk) => this.#path(disk));
-    this.#state = Buffer.from(repository.environment.random.bytes(8)).readBigUInt64LE() | 1n;
+    this.#random = Buffer.from(repository.environment.random.bytes(4)).readUInt32LE();
   }
 
   async open(before: (path: string) => Promise<DirectoryEntry | undefined>): Promise<OpenDisks> {
@@ -192,6 +195,15 @@ export class MachineDisks implements DiskSet {
     return `ashlar-${this.#repository.idHex.slice(0, 8)}-`;
   }
 
+  /**
+   * Half of it tells which file the bitmap is in: with an external snapshot libvirt gives the new file an
+   * empty bitmap of the same name, which knows nothing of what changed before.
+   */
+  #state({ image }: MachineDisk): bigint {
+    const file = BigInt(`0x${sha256(utf8Bytes(image)).slice(0, 8)}`);
+    return (BigInt(this.#random) << 32n) | file | 1n;
+  }
+
   #bitmapName(state: bigint): string {
     return this.#prefix + state.toString(16).padStart(16, "0");
   }
@@ -204,13 +216,14 @@ export class MachineDisks implements DiskSet {
   ): Promise<Choice> {
     const last = before === undefined ? 0n : before.metadata.inode;
     const wanted = last === 0n ? undefined : this.#bitmapName(last);
-    const begin = this.#bitmapName(this.#state);
+    const state = this.#state(disk);
+    const begin = this.#bitmapName(state);
     const sizeBefore = before?.metadata.size ?? 0;
     const bitmap = disk.bitmaps.find(({ name }) => name === wanted);
     const reason =
       before === undefined || wanted === undefined
         ? undefined
-        : this.#reasonToReadAll(disk, bitmap?.fault, bitmap !== undefined, sizeBefore);
+        : this.#reasonToReadAll(disk, bitmap, isSameFile(last, state), sizeBefore);
     const isUsed = bitmap !== undefined && reason === undefined && this.#options.force !== true;
     if (reason !== undefined)
       warnings.push(`${this.#machine}: all of disk ${disk.name} is read: ${reason}`);
@@ -220,25 +233,29 @@ export class MachineDisks implements DiskSet {
         await removeBitmap(this.#qmp, disk.node, name);
     }
     const since = isUsed ? { since: bitmap.name } : {};
-    return { plan: { disk, begin, ...since }, path: this.#path(disk), sizeBefore };
+    return { plan: { disk, begin, ...since }, path: this.#path(disk), state, sizeBefore };
   }
 
   #reasonToReadAll(
     disk: MachineDisk,
-    fault: string | undefined,
-    isThere: boolean,
+    bitmap: DirtyBitmap | undefined,
+    isSameFile: boolean,
     sizeBefore: number,
   ): string | undefined {
+    const isThere = bitmap !== undefined;
+    const fault = bitmap?.fault;
     if (!isThere && !disk.keepsBitmaps)
       return `its bitmap ended with the machine: a ${disk.format} disk${disk.format === "qcow2" ? " of compat 0.10" : ""} cannot keep one`;
     if (!isThere)
       return "the bitmap of the last snapshot is gone (a crash, an external snapshot, a migration, another image, or another program)";
     if (fault !== undefined) return `the bitmap of the last snapshot cannot be used: ${fault}`;
+    if (!isSameFile)
+      return "it is in another file than at the last snapshot (an external snapshot, a copy, or the file was renamed)";
     if (disk.size < sizeBefore) return "it has become smaller";
     return undefined;
   }
 
-  async #openDisk(index: number, { plan, path, sizeBefore }: Choice): Promise<OpenDisk> {
+  async #openDisk(index: number, { plan, path, state, sizeBefore }: Choice): Promise<OpenDisk> {
     const { disk, since } = plan;
     const point = this.#point!;
     const place = { kind: "unix", path: point.socketPath } as const;
@@ -253,9 +270,9 @@ export class MachineDisks implements DiskSet {
     this.#sources.push(source);
     if (source.size !== disk.size)
       throw new FailedError(`Cannot back up ${source.path}: its size changed as the backup began`);
-    if (since === undefined) return { path, source, state: this.#state };
+    if (since === undefined) return { path, source, state };
     const changes = withGrowth(await source.changes(), sizeBefore, disk.size);
-    return { path, source, state: this.#state, changes };
+    return { path, source, state, changes };
   }
 
   async #document(
@@ -283,6 +300,10 @@ export class MachineDisks implements DiskSet {
     const bytes = Buffer.from(`${JSON.stringify(machine, undefined, 2)}\n`);
     return { path: `/machines/${this.#machine}/machine.json`, bytes };
   }
+}
+
+function isSameFile(one: bigint, other: bigint): boolean {
+  return BigInt.asUintN(32, one) === BigInt.asUintN(32, other);
 }
 
 /** A bitmap follows its disk when it grows, and calls the new part clean. */
