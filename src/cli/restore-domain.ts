@@ -24,7 +24,7 @@ export async function runRestoreDomain(
   const folder = args.text("target");
   const repository = await context.openRepository();
   const { restoreDomain } = await import("../repo/index.ts");
-  const { name, disks, bytesWritten } = await restoreDomain(
+  const { snapshotId, name, disks, bytesWritten } = await restoreDomain(
     repository,
     {
       ...parseSnapshotPath(args.word("snapshot")),
@@ -37,7 +37,12 @@ export async function runRestoreDomain(
     },
     restoreHooks(context),
   );
-  output.summary({ domain: name, disks, bytes_written: bytesWritten });
+  output.summary({
+    snapshot_id: snapshotId,
+    domain: name,
+    disks,
+    bytes_written: bytesWritten,
+  });
   for (const { target, path } of disks) output.line(`${target}: ${printableName(path)}`);
   output.line(`defined ${printableName(name)}, wrote ${formatBytes(bytesWritten)}`);
   return 0;

@@ -9,7 +9,7 @@ export { type DomainDisk, readDefinition } from "./libvirt/definition.ts";
 export { Domain } from "./libvirt/domain.ts";
 export { DomainQuiet } from "./libvirt/domain-quiet.ts";
 export { Virsh, VirshError } from "./libvirt/virsh.ts";
-export { attributeOf, childrenOf, editXml, elementAt, escapeXml } from "./libvirt/xml.ts";
+export { childrenOf, editXml, elementAt, escapeXml } from "./libvirt/xml.ts";
 export type { XmlEdit } from "./libvirt/xml.ts";
 export type { Monitor } from "./monitor.ts";
 export { type DiskPlan, PointInTime, removeBitmap } from "./point-in-time.ts";

@@ -17,22 +17,13 @@ import {
 import { tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { CorruptionError, FailedError } from "../../../errors.ts";
-import {
-  childrenOf,
-  type DomainDisk,
-  editXml,
-  elementAt,
-  escapeXml,
-  readDefinition,
-  Virsh,
-  VirshError,
-  type XmlEdit,
-} from "../../../machine/index.ts";
+import { Virsh, VirshError } from "../../../machine/index.ts";
 import { isLockedForWriting } from "../../../posix/index.ts";
 import { dump } from "../dump.ts";
 import { listEntries } from "../list-entries.ts";
 import type { Repository } from "../repository.ts";
 import { resolveSnapshot, type SnapshotFilter, type StoredSnapshot } from "../snapshots.ts";
+import { type DomainPlan, planDomain } from "./domain-plan.ts";
 import type { RestoreHooks } from "./options.ts";
 import { restore } from "./restore.ts";
 
@@ -52,6 +43,7 @@ export interface RestoreDomainOptions {
 }
 
 export interface RestoredDomain {
+  readonly snapshotId: string;
   readonly name: string;
   readonly disks: readonly { readonly target: string; readonly path: string }[];
   readonly bytesWritten: number;
@@ -68,7 +60,7 @@ export async function restoreDomain(
   const snapshot = await resolveSnapshot(repository, options.snapshot, options.filter);
   const place = await findDomain(repository, snapshot, options.path);
   const xml = String(await bytesOf(repository, snapshot, `${place.folder}/${definitionName}`));
-  const plan = planOf(xml, place.names, options);
+  const plan = planDomain(xml, place.names, options);
   const virsh = new Virsh(options.connect);
   await assertFree(virsh, plan, options.replace === true);
   let bytesWritten = 0;
@@ -104,101 +96,14 @@ export async function restoreDomain(
       `disk ${target} of ${plan.name} is not in the snapshot: it was left as it is`,
     );
   return {
+    snapshotId: snapshot.id,
     name: plan.name,
     disks: plan.disks.map(({ disk, path }) => ({ target: disk.target, path })),
     bytesWritten,
   };
 }
 
-interface Plan {
-  readonly name: string;
-  /** Undefined: libvirt makes one. */
-  readonly uuid: string | undefined;
-  readonly xml: string;
-  readonly disks: readonly { readonly disk: DomainDisk; readonly path: string }[];
-  readonly nvram: string | undefined;
-  /** Targets of which the snapshot holds nothing. */
-  readonly missing: readonly string[];
-}
-
-function planOf(
-  xml: string,
-  stored: ReadonlySet<string>,
-  { name, folder }: RestoreDomainOptions,
-): Plan {
-  const { disks, nvram, element, ...definition } = readDefinition(xml);
-  const edits: XmlEdit[] = [];
-  const kept = disks.filter(({ target }) => stored.has(target));
-  const placed = kept.map((disk) => {
-    const path = pathFor(disk, folder);
-    edits.push(...diskEdits(disk, path));
-    return { disk, path };
-  });
-  if (name !== undefined) {
-    edits.push(...without(elementAt(element, "uuid")));
-    const old = elementAt(element, "name")?.text;
-    if (old !== undefined) edits.push({ ...old, by: escapeXml(name) });
-    for (const network of childrenOf(elementAt(element, "devices"), "interface"))
-      edits.push(...without(elementAt(network, "mac")));
-  }
-  const isNvramKept = nvram !== undefined && stored.has("nvram");
-  const newName = name ?? definition.name;
-  const nvramPath =
-    nvram === undefined || (folder === undefined && name === undefined)
-      ? nvram
-      : join(folder ?? dirname(nvram), name === undefined ? basename(nvram) : `${name}_VARS.fd`);
-  if (nvramPath !== undefined && nvramPath !== nvram) {
-    const at = elementAt(element, "os", "nvram");
-    const value = elementAt(at, "source")?.attributes.get("file") ?? at?.text;
-    if (value !== undefined) edits.push({ ...value, by: escapeXml(nvramPath) });
-  }
-  return {
-    name: newName,
-    uuid: name === undefined ? definition.uuid : undefined,
-    xml: editXml(xml, edits),
-    disks: placed,
-    nvram: isNvramKept ? nvramPath : undefined,
-    missing: disks.filter((disk) => !kept.includes(disk)).map(({ target }) => target),
-  };
-}
-
-function pathFor(disk: DomainDisk, folder: string | undefined): string {
-  const extension = disk.format === "qcow2" ? "qcow2" : "raw";
-  if (folder !== undefined)
-    return join(
-      folder,
-      disk.type === "file" && disk.file !== undefined
-        ? basename(disk.file)
-        : `${disk.target}.${extension}`,
-    );
-  if (disk.file !== undefined) return disk.file;
-  throw new FailedError(
-    `Cannot restore disk ${disk.target} where it was: it is a ${disk.type} disk`,
-    { hint: "Name a folder by --target: it becomes a file there" },
-  );
-}
-
-/** A restored disk stands alone, whatever it stood on; one that moves becomes a file. */
-function diskEdits(disk: DomainDisk, path: string): XmlEdit[] {
-  const { element } = disk;
-  const edits = without(elementAt(element, "backingStore"));
-  if (path === disk.file) return edits;
-  const source = elementAt(element, "source");
-  const type = element.attributes.get("type");
-  if (source === undefined || type === undefined) return edits;
-  const by = `<source file='${escapeXml(path)}'/>`;
-  return [
-    ...edits,
-    { start: source.start, end: source.end, by },
-    { start: type.start, end: type.end, by: "file" },
-  ];
-}
-
-function without(element: { readonly start: number; readonly end: number } | undefined): XmlEdit[] {
-  return element === undefined ? [] : [{ start: element.start, end: element.end, by: "" }];
-}
-
-async function assertFree(virsh: Virsh, plan: Plan, mayReplace: boolean): Promise<void> {
+async function assertFree(virsh: Virsh, plan: DomainPlan, mayReplace: boolean): Promise<void> {
   const doing = `Cannot restore the domain ${plan.name}`;
   const state = await unlessUnknown(virsh.run(doing, ["domstate", "--domain", plan.name]));
   if (state !== undefined && state !== "shut off" && state !== "crashed")
@@ -224,7 +129,11 @@ async function assertFree(virsh: Virsh, plan: Plan, mayReplace: boolean): Promis
 }
 
 /** libvirt wants one name for one uuid; it would say so only when the disks are written. */
-async function assertIdentity(virsh: Virsh, doing: string, { name, uuid }: Plan): Promise<void> {
+async function assertIdentity(
+  virsh: Virsh,
+  doing: string,
+  { name, uuid }: DomainPlan,
+): Promise<void> {
   if (uuid === undefined) return;
   const owner = await unlessUnknown(virsh.run(doing, ["domname", uuid]));
   const other = await unlessUnknown(virsh.run(doing, ["domuuid", name]));
@@ -259,7 +168,7 @@ async function unlessUnknown(answer: Promise<string>): Promise<string | undefine
   }
 }
 
-async function define(virsh: Virsh, { name, xml }: Plan): Promise<void> {
+async function define(virsh: Virsh, { name, xml }: DomainPlan): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), "ashlar-domain-"));
   try {
     const file = join(folder, definitionName);
