@@ -15,3 +15,4 @@ export type { Monitor } from "./monitor.ts";
 export { type DiskPlan, PointInTime, removeBitmap } from "./point-in-time.ts";
 export { asObject } from "./qmp/json.ts";
 export { QmpClient } from "./qmp/qmp-client.ts";
+export { watchFrozenGuest } from "./thaw-watchdog.ts";

@@ -36,12 +36,30 @@ test("a running machine by the command line: full, a kill in the middle, then on
   expect(third["bytes_read"]).toBeLessThan(mebibyte);
 });
 
+test("a host that may only add reads only what changed, too", async (context) => {
+  requires(context, hasQemu, "qemu-system-x86_64 is not installed");
+  await using place = await Workplace.create();
+  await place.expect(0, ["init"]);
+  await place.expect(0, ["key", "add", "--role", "backup", "--new-key-file", place.path("adding")]);
+  const disk = makeDisk(place.path("a.qcow2"), "qcow2", "64M", ["write -P 0x11 0 8M"]);
+  await using machine = await PausedMachine.start(place.folder, [disk]);
+  const args = ["backup", "--qmp", machine.qmpPath, "--scratch", place.folder];
+  const env = { ASHLAR_KEY_FILE: place.path("adding"), ASHLAR_CACHE_DIR: place.path("own") };
+  await place.expect(0, args, { env });
+  await machine.write("write -P 0x22 30M 1M");
+  const second = await place.json(args, { env });
+  expect(second["bytes_read"]).toBeGreaterThanOrEqual(mebibyte);
+  expect(second["bytes_read"]).toBeLessThan(1.5 * mebibyte);
+});
+
 test("what makes no sense together is refused", async () => {
   await using place = await Workplace.create();
   await place.expect(0, ["init"]);
   for (const [words, reason] of [
     [["--qmp", "/x", "/etc"], "a machine beside other things"],
     [["nbd://h/x", "/etc"], "NBD servers beside other things"],
+    [["--qmp", "/x", "--libvirt", "y"], "name one of --qmp and --libvirt"],
+    [["--qmp", "/x", "--connect", "y"], "--connect belongs to --libvirt"],
     [["/etc", "--disk", "vd0"], "--disk belongs to --qmp and --libvirt"],
     [["--qmp", "/x", "--audit", "much"], 'Cannot audit "much"'],
     [["nbd://h/x?wrong=1"], '"wrong" is not a parameter'],

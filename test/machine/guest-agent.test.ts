@@ -1,4 +1,7 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { createServer, type Server } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { hasQemu, makeDisk, PausedMachine } from "../support/paused-machine.ts";
 import { requires } from "../support/requires.ts";
@@ -27,13 +30,13 @@ async function agent(refused: string[] = []): Promise<{ path: string; asked: str
         if (line === "") continue;
         const { execute, arguments: args } = JSON.parse(line) as {
           execute: string;
-          arguments: { id?: number };
+          arguments?: { id?: number };
         };
         asked.push(execute);
         if (execute.endsWith("freeze")) isFrozen = true;
         if (execute.endsWith("thaw")) isFrozen = false;
         const answers: Record<string, unknown> = {
-          "guest-sync-delimited": args.id,
+          "guest-sync-delimited": args?.id,
           "guest-fsfreeze-status": isFrozen ? "frozen" : "thawed",
         };
         if (refused.includes(execute)) socket.write('{"error":{"class":"X","desc":"no"}}\n');
@@ -77,4 +80,21 @@ test("a guest that cannot be let go is said, after three attempts", async () => 
 
 test("an agent that is not there is a warning", async () => {
   expect((await run(place.path("none.sock"))).told.join()).toContain("was not made quiet");
+});
+
+test("a guest is let go when the program is killed between freeze and thaw", async () => {
+  const { path, asked } = await agent();
+  const machine = new URL("../../dist/machine/index.js", import.meta.url).href;
+  const script = `const { GuestAgent, watchFrozenGuest } = await import(${JSON.stringify(machine)});
+watchFrozenGuest(${JSON.stringify(path)});
+await (await GuestAgent.connect(${JSON.stringify(path)}, 7)).freeze();
+console.log("frozen"); setTimeout(() => {}, 60_000);`;
+  const child = spawn(process.execPath, ["--input-type=module", "-e", script], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  await once(child.stdout, "data");
+  expect(asked.at(-1)).toBe("guest-fsfreeze-freeze");
+  child.kill("SIGKILL");
+  for (let n = 0; n < 200 && asked.at(-1) !== "guest-fsfreeze-thaw"; n++) await sleep(50);
+  expect(asked.at(-1)).toBe("guest-fsfreeze-thaw");
 });

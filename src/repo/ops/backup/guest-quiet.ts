@@ -1,5 +1,5 @@
 /** A guest's file systems are stopped for the moment of the backup, and let go again whatever happens. */
-import { GuestAgent } from "../../../machine/index.ts";
+import { GuestAgent, watchFrozenGuest } from "../../../machine/index.ts";
 
 const thawAttempts = 3;
 
@@ -11,6 +11,7 @@ export class GuestQuiet {
   readonly #warn: (text: string) => void;
   #agent: GuestAgent | undefined;
   #mayBeFrozen = false;
+  #endWatch: () => void = () => undefined;
 
   /** @param path  the agent's socket; undefined: there is none, and nobody is asked */
   constructor(path: string | undefined, token: () => number, warn: (text: string) => void) {
@@ -22,6 +23,7 @@ export class GuestQuiet {
   /** An agent that does not answer is a warning: the backup is then as after a loss of power. */
   async freeze(): Promise<void> {
     if (this.#path === undefined) return;
+    this.#endWatch = watchFrozenGuest(this.#path);
     try {
       this.#agent = await GuestAgent.connect(this.#path, this.#token());
       // From an earlier run that was killed between the two.
@@ -52,6 +54,7 @@ export class GuestQuiet {
         );
       }
     }
+    this.#endWatch();
     this.#agent?.close();
     this.#agent = undefined;
   }
