@@ -57,9 +57,9 @@ describe("with QEMU", () => {
       .catch((error: unknown) => error);
     expect(refusal).toBeInstanceOf(QmpCommandError);
     expect(String(refusal)).toContain("block-dirty-bitmap-remove: Dirty bitmap 'none' not found");
-    const stopped = client.expect(({ name }) => name === "RESUME", "the start");
+    // Brings an event, which is no answer.
     await client.execute("cont");
-    expect((await stopped).name).toBe("RESUME");
+    expect(await client.execute("query-name")).toEqual({ name: "testvm" });
   });
 
   test("a second client of the same socket is told why it is not served", async (context) => {
@@ -80,9 +80,9 @@ describe("with QEMU", () => {
     const disk = makeDisk(join(folder, "a.qcow2"), "qcow2", "8M");
     await using machine = await PausedMachine.start(folder, [disk]);
     using client = await QmpClient.connect(machine.qmpPath);
-    const event = client.expect(() => true, "anything");
     await machine.kill();
-    await expect(event).rejects.toThrow("the machine has ended");
+    const waiting = client.execute("query-version");
+    await expect(waiting).rejects.toThrow("the machine has ended");
     await expect(client.execute("query-name")).rejects.toThrow("the machine has ended");
   });
 });
@@ -125,10 +125,8 @@ describe("with a server that misbehaves", () => {
       for (const byte of Buffer.from(both)) socket.write(Buffer.of(byte));
     });
     using client = await QmpClient.connect(path);
-    const event = client.expect(({ name }) => name === "X", "X");
     const answers = await Promise.all([client.execute("a"), client.execute("b")]);
     expect(answers).toEqual([2, 3]);
-    expect((await event).data).toEqual({ ä: 1 });
   });
 
   test("a line without end is refused before it fills the memory", async () => {

@@ -15,11 +15,6 @@ export interface QmpOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-export interface QmpEvent {
-  readonly name: string;
-  readonly data: JsonObject;
-}
-
 /** QEMU refused a command. */
 export class QmpCommandError extends FailedError {
   /** GenericError, CommandNotFound, DeviceNotActive, DeviceNotFound, … */
@@ -40,13 +35,6 @@ interface Waiting {
   readonly timer: NodeJS.Timeout;
 }
 
-interface Expectation {
-  readonly fits: (event: QmpEvent) => boolean;
-  readonly resolve: (event: QmpEvent) => void;
-  readonly reject: (error: Error) => void;
-  readonly timer: NodeJS.Timeout;
-}
-
 const defaultTimeoutMs = 60_000;
 const greetingTimeoutMs = 10_000;
 
@@ -56,8 +44,6 @@ export class QmpClient implements Disposable {
   readonly #timeoutMs: number;
   readonly #lines = new LineSplitter();
   readonly #waiting = new Map<number, Waiting>();
-  readonly #expected = new Set<Expectation>();
-  readonly #listeners = new Set<(event: QmpEvent) => void>();
   #nextId = 1;
   #failure: Error | undefined;
   #version: JsonObject = {};
@@ -131,28 +117,6 @@ export class QmpClient implements Disposable {
     });
   }
 
-  /** Ask before the command that causes the event: it may come before the command's answer. */
-  expect(fits: (event: QmpEvent) => boolean, what: string, timeoutMs?: number): Promise<QmpEvent> {
-    if (this.#failure !== undefined) return Promise.reject(this.#failure);
-    const promise = new Promise<QmpEvent>((resolve, reject) => {
-      const timer = this.#timer(timeoutMs ?? this.#timeoutMs, () => {
-        this.#expected.delete(expectation);
-        reject(this.#error(`it did not report ${what} in time`));
-      });
-      const expectation: Expectation = { fits, resolve, reject, timer };
-      this.#expected.add(expectation);
-    });
-    // The command may fail first; then nobody waits for the event.
-    promise.catch(() => undefined);
-    return promise;
-  }
-
-  /** @returns a call that ends it */
-  onEvent(listener: (event: QmpEvent) => void): () => void {
-    this.#listeners.add(listener);
-    return () => this.#listeners.delete(listener);
-  }
-
   close(): void {
     this.#fail(this.#error("the connection was closed"));
   }
@@ -191,11 +155,8 @@ export class QmpClient implements Disposable {
       this.#settle(0)?.resolve(message["QMP"]["version"]);
       return;
     }
-    if (typeof message["event"] === "string") {
-      const data = isObject(message["data"]) ? message["data"] : {};
-      this.#event({ name: message["event"], data });
-      return;
-    }
+    // Events are nobody's answer.
+    if (typeof message["event"] === "string") return;
     const { id, error } = message;
     // An error without id answers something it could not read as a command: it belongs to the oldest one.
     const waiting = this.#settle(
@@ -220,16 +181,6 @@ export class QmpClient implements Disposable {
     return waiting;
   }
 
-  #event(event: QmpEvent): void {
-    for (const expectation of this.#expected) {
-      if (!expectation.fits(event)) continue;
-      this.#expected.delete(expectation);
-      clearTimeout(expectation.timer);
-      expectation.resolve(event);
-    }
-    for (const listener of this.#listeners) listener(event);
-  }
-
   #timer(timeoutMs: number, expired: () => void): NodeJS.Timeout {
     return setTimeout(expired, timeoutMs);
   }
@@ -238,12 +189,11 @@ export class QmpClient implements Disposable {
     if (this.#failure !== undefined) return;
     this.#failure = error;
     this.#socket.destroy();
-    for (const { timer, reject } of [...this.#waiting.values(), ...this.#expected]) {
+    for (const { timer, reject } of this.#waiting.values()) {
       clearTimeout(timer);
       reject(error);
     }
     this.#waiting.clear();
-    this.#expected.clear();
   }
 
   #error(
