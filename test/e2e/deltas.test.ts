@@ -39,6 +39,12 @@ describe("a night's cost", () => {
   const backUp = (path: string, ...more: string[]): Promise<Summary> =>
     place.json<Summary>(["backup", path, "--image", "*.raw", ...more]);
 
+  /** One changed block alters one chunk, or three where the keyed cutter's cuts move with it. */
+  function expectFewDeltas(summary: Summary): void {
+    expect(summary.chunks_delta).toBeGreaterThanOrEqual(1);
+    expect(summary.chunks_delta).toBeLessThanOrEqual(4);
+  }
+
   async function overwrite(path: string, offset: number, bytes: Uint8Array): Promise<void> {
     const file = await open(path, "r+");
     await file.write(bytes, 0, bytes.length, offset);
@@ -68,8 +74,8 @@ describe("a night's cost", () => {
     await overwrite(disk(), 700 * 1024, noise("b", 4096));
     const second = await readFile(disk());
     const two = await backUp(disk());
-    expect(two.chunks_delta).toBe(1);
-    // Two packs of one blob each, padded: the changed chunk's and the map's.
+    expectFewDeltas(two);
+    // Two packs, padded: the changed chunks' and the map's.
     expect((await dataBytes()) - before).toBeLessThan(8 * 1024);
     expect(two.bytes_stored).toBeLessThan(16 * 1024);
     expect((await restored(one.snapshot_id, disk())).equals(first)).toBe(true);
@@ -160,7 +166,7 @@ describe("a night's cost", () => {
         await overwrite(disk(), change * 700 * 1024, noise(`change ${change}`, 4096));
         const summary = await night();
         expect(summary.delta_bases).toBe("base cache");
-        expect(summary.chunks_delta).toBe(1);
+        expectFewDeltas(summary);
         expect(summary.bytes_stored).toBeLessThan(32 * 1024);
         const content = await readFile(disk());
         expect((await restored(summary.snapshot_id, disk())).equals(content)).toBe(true);
@@ -191,7 +197,7 @@ describe("a night's cost", () => {
       for (const pack of await cachedPacks()) bytes += (await stat(pack)).size;
       expect(bytes).toBeLessThanOrEqual(mib);
       await overwrite(disk(), 5000, noise("c", 4096));
-      expect((await night()).chunks_delta).toBe(1);
+      expectFewDeltas(await night());
       await place.expect(0, ["check", "--read-data"]);
     });
 
