@@ -108,7 +108,7 @@ function session(id: string, liveness: ObservedSession["liveness"] = "live"): Ob
       newestName: `${id} 0`,
       liveness,
     },
-    ...{ newestNumber: 0, firstSeenMs: nowMs, objects: [] },
+    ...{ newestNumber: 0, firstSeenMs: nowMs, objects: [], ackedMarks: [] },
   };
 }
 
@@ -138,6 +138,13 @@ describe("planSweeps()", () => {
     expect(planSweeps([mark], [after], [session("b")], clock)[0]?.waitsFor).toBeDefined();
     const before = census(["b"], []);
     expect(planSweeps([mark], [before], [session("a")], clock)[0]?.waitsFor).toBeDefined();
+  });
+
+  test("does not wait for a session that has acknowledged the mark", () => {
+    const acked = { ...session("a"), ackedMarks: [mark.name] };
+    expect(planSweeps([mark], [], [acked], clock)[0]?.waitsFor).toBeUndefined();
+    const other = { ...mark, name: "m2" };
+    expect(planSweeps([other], [], [acked], clock)[0]?.waitsFor).toBeDefined();
   });
 
   test.each(["ended", "dead", "expired"] as const)(

@@ -43,6 +43,8 @@ export class PruneLab implements AsyncDisposable {
   /** What each committed snapshot must give back. */
   readonly committed = new Map<string, { readonly path: string; readonly bytes: Uint8Array }>();
   nowMs = Date.UTC(2026, 10, 23, 3);
+  /** What every run that is at work does every few minutes: refresh its session. */
+  readonly timers = new Set<() => void>();
   #runs = 0;
 
   private constructor(storage: MemoryStorage) {
@@ -59,7 +61,14 @@ export class PruneLab implements AsyncDisposable {
   environment(hostname: string): Environment {
     const run = this.#runs++;
     return {
-      clock: { now: () => this.nowMs, elapsed: () => this.nowMs },
+      clock: {
+        now: () => this.nowMs,
+        elapsed: () => this.nowMs,
+        every: (_, act) => {
+          this.timers.add(act);
+          return () => this.timers.delete(act);
+        },
+      },
       random: fixedRandom(`${hostname} ${run}`),
       hostname,
       user: { name: "tester", uid: 0, gid: 0 },

@@ -120,8 +120,8 @@ export const snapshot: fc.Arbitrary<Snapshot> = withOptional<
 export const session: fc.Arbitrary<Session> = fc
   .tuple(
     withOptional<
-      Omit<Session, "previous" | "process" | "ackedMark">,
-      Pick<Session, "process" | "ackedMark">
+      Omit<Session, "previous" | "process" | "ackedMark" | "ackedMarks">,
+      Pick<Session, "process" | "ackedMark" | "ackedMarks">
     >(
       fc.record({
         session: uuid,
@@ -144,6 +144,7 @@ export const session: fc.Arbitrary<Session> = fc
         }),
       ),
       optional("ackedMark", count),
+      optional("ackedMarks", names),
     ),
     name,
   )

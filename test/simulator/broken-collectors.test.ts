@@ -31,11 +31,14 @@ vi.mock("../../src/repo/ops/collector/sweep.ts", async (original) =>
 vi.mock("../../src/repo/ops/protocol.ts", async (original) =>
   (await import("./broken.ts")).repositories(original),
 );
+vi.mock("../../src/repo/ops/released-marks.ts", async (original) =>
+  (await import("./broken.ts")).acknowledging(original),
+);
 vi.mock("../../src/repo/ops/commit.ts", async (original) =>
   (await import("./broken.ts")).commits(original),
 );
 
-/** Each was found by the hundredth when it was written. */
+/** Each was found within a hundred when this was written. */
 const seedsMost = Number(process.env["ASHLAR_BREAK_SEEDS"] ?? 400);
 
 let states: readonly StartState[];
@@ -44,10 +47,10 @@ beforeAll(async () => {
 });
 afterAll(removeWorkFolder);
 
-test.each(breaks)("%s", { timeout: 600_000 }, async (how) => {
+test.each(breaks)("%s", { timeout: 600_000 }, async (how, from) => {
   broken.how = how;
   try {
-    const found = await firstToFail();
+    const found = await firstToFail(from);
     console.log(`${how}: ${found ?? "not found"}`);
     expect(found).toBeDefined();
   } finally {
@@ -69,8 +72,8 @@ async function traceOf(seed: number): Promise<string[]> {
   return lines;
 }
 
-async function firstToFail(): Promise<string | undefined> {
-  for (let seed = 1; seed <= seedsMost; seed++) {
+async function firstToFail(from: number): Promise<string | undefined> {
+  for (let seed = from; seed < from + seedsMost; seed++) {
     try {
       await simulate(seed, states);
     } catch (error) {

@@ -3,16 +3,18 @@ type Module = Readonly<Record<string, unknown>>;
 type Original = () => Promise<Module>;
 type Any = (...args: unknown[]) => unknown;
 
+/** Each with the seed from which on it is looked for. */
 export const breaks = [
-  "a sweep heeds no session",
-  "a census names no session",
-  "without a grace nobody looks for newcomers",
-  "bases of deltas are not kept (R1)",
-  "what is needed of a marked pack is not copied (R3)",
-  "writers take up what a mark names (R3)",
-  "a writer whose lease lapsed commits all the same, without looking at fences (R6)",
+  ["a sweep heeds no session", 900],
+  ["a census names no session", 900],
+  ["without a grace nobody looks for newcomers", 400],
+  ["bases of deltas are not kept (R1)", 1],
+  ["what is needed of a marked pack is not copied (R3)", 200],
+  ["writers take up what a mark names (R3)", 1],
+  ["a writer acknowledges a mark of what it depends on (R3)", 1000],
+  ["a writer whose lease lapsed commits all the same, without looking at fences (R6)", 1],
 ] as const;
-export type Break = (typeof breaks)[number];
+export type Break = (typeof breaks)[number][0];
 
 export const broken: { how: Break | undefined } = { how: undefined };
 
@@ -103,6 +105,22 @@ export async function repositories(original: Original): Promise<Module> {
       broken.how === "writers take up what a mark names (R3)" && protocol.censuses.length === 0
         ? new Set()
         : hiddenPacks(protocol),
+  };
+}
+
+export async function acknowledging(original: Original): Promise<Module> {
+  const module = await original();
+  return {
+    ...module,
+    releasedMarks: unless(
+      "a writer acknowledges a mark of what it depends on (R3)",
+      module["releasedMarks"],
+      async (repository) => {
+        const { loadProtocol } = await import("../../src/repo/ops/protocol.ts");
+        const { marks } = await loadProtocol(repository as never, ["mark"]);
+        return marks.map(({ name }) => name);
+      },
+    ),
   };
 }
 

@@ -27,6 +27,7 @@ import {
   packIndexed,
   packListed,
   packOwn,
+  packTaken,
   PackTable,
   type PackClaim,
   type PackInfo,
@@ -60,6 +61,8 @@ export class BlobIndex {
   readonly #search: BlobSearch;
   readonly #hiddenNames = new Set<string>();
   #isRestricted = false;
+  #dependsOnAll = false;
+  #hasReleased = false;
   /** Changes of the runs wait for each other. */
   #lastChange: Promise<unknown> = Promise.resolve();
 
@@ -78,7 +81,7 @@ export class BlobIndex {
       runs: this.#runs,
       intern,
     });
-    this.#search = new BlobSearch(this.#fresh, this.#runs, (pack) => this.usable(pack));
+    this.#search = new BlobSearch(this.#fresh, this.#runs, (pack) => this.#take(pack));
   }
 
   static async open(options: BlobIndexOptions): Promise<BlobIndex> {
@@ -137,6 +140,30 @@ export class BlobIndex {
       this.#hiddenNames.add(name);
       for (const number of this.#table.numbersOf(name)) this.#table.set(number, packHidden);
     }
+  }
+
+  /**
+   * Gives packs up that a mark names, unless something was found in one of them: then what this process
+   * stores may depend on it. What is given up is unusable from now on.
+   */
+  release(names: readonly string[]): boolean {
+    const isTaken = names.some((name) =>
+      this.#table.numbersOf(name).some((number) => this.#table.has(number, packTaken)),
+    );
+    if (isTaken || this.#dependsOnAll) return false;
+    this.hidePacks(names);
+    this.#hasReleased = true;
+    return true;
+  }
+
+  /**
+   * For who takes over without asking for each blob: from now on nothing is released.
+   * @returns false when something was: then each blob must be asked for
+   */
+  dependOnAll(): boolean {
+    if (this.#hasReleased) return false;
+    this.#dependsOnAll = true;
+    return true;
   }
 
   /**
@@ -274,6 +301,12 @@ export class BlobIndex {
   close(): void {
     this.#runs.close();
     this.#folder.close();
+  }
+
+  #take(pack: number): boolean {
+    if (!this.usable(pack)) return false;
+    this.#table.set(pack, packTaken);
+    return true;
   }
 
   #exclusively<T>(change: () => Promise<T>): Promise<T> {

@@ -33,6 +33,8 @@ export const packHidden = 2;
 export const packListed = 4;
 /** This process stored it. */
 export const packOwn = 8;
+/** A lookup has found something in it, so what this process stores may depend on it. */
+export const packTaken = 16;
 
 export class PackTable {
   count = 0;

@@ -47,10 +47,12 @@ export interface Session {
   /** The writing host's clock: for people, no rule compares it with another clock (R7). */
   readonly time: string;
   readonly ttlSeconds: number;
-  /** The highest mark generation whose packs this session does not depend on. */
+  /** Reserved: generations of two marks may be equal, so names took its place. */
   readonly ackedMark?: number;
   /** Snapshots that are live roots as long as this session is (readers). */
   readonly pins: readonly string[];
+  /** Names of marks of whose packs nothing this session stores depends on any. */
+  readonly ackedMarks?: readonly string[];
 }
 
 const codec = jsonBody(
@@ -76,6 +78,7 @@ const codec = jsonBody(
       ttlSeconds: integer(1, 366 * 24 * 3600),
       ackedMark: optional(integer(0)),
       pins: listOf(name32, 1_000_000),
+      ackedMarks: optional(listOf(name32, 1_000_000)),
     }),
     (session) =>
       (session.number === 0) === (session.previous === undefined)

@@ -19,6 +19,8 @@ export class Session {
   readonly kind: SessionKind;
   readonly #repository: Repository;
   readonly #pins: readonly string[];
+  #findReleased: (() => Promise<readonly string[]>) | undefined;
+  #ackedMarks: readonly string[] = [];
   #number = 0;
   #newest: string | undefined;
   #previous: string | undefined;
@@ -68,6 +70,16 @@ export class Session {
       );
       return undefined;
     }
+  }
+
+  /**
+   * From the next refresh on it also says which marks it depends on no pack of, so that sweeps need not
+   * wait for its end.
+   *
+   * @param findReleased  names of the marks, of those that are there now
+   */
+  acknowledgeMarks(findReleased: () => Promise<readonly string[]>): void {
+    this.#findReleased = findReleased;
   }
 
   /** @throws {FailedError} when the lease has lapsed, for good: nothing may be put or committed on it */
@@ -135,9 +147,19 @@ export class Session {
     if (this.#lapsedMs !== undefined) return;
     try {
       await this.#put("active");
+      await this.#acknowledge();
     } catch (error) {
       this.#lastFailure = error;
     }
+  }
+
+  /** After the refresh, which must not wait for it. */
+  async #acknowledge(): Promise<void> {
+    const before = this.#ackedMarks;
+    this.#ackedMarks = (await this.#findReleased?.()) ?? [];
+    if (this.#ackedMarks.every((name) => before.includes(name))) return;
+    this.#noteAge();
+    if (this.#lapsedMs === undefined) await this.#put("active");
   }
 
   async #put(state: SessionState): Promise<void> {
@@ -155,6 +177,7 @@ export class Session {
       time: new Date(before.now).toISOString(),
       ttlSeconds: sessionTtlMs / 1000,
       pins: this.#pins,
+      ...(this.#ackedMarks.length === 0 ? {} : { ackedMarks: this.#ackedMarks }),
     });
     const name = await putRecord(this.#repository, "session", body);
     const older = this.#previous;

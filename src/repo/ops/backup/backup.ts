@@ -20,6 +20,7 @@ import {
 } from "../../blobs/index.ts";
 import type { DirectoryContent, DirectoryEntry, Snapshot } from "../../format/index.ts";
 import { commitSnapshot } from "../commit.ts";
+import { releasedMarks } from "../released-marks.ts";
 import type { Repository } from "../repository.ts";
 import { Session } from "../sessions.ts";
 import { readableSnapshots, resolveSnapshot, type StoredSnapshot } from "../snapshots.ts";
@@ -113,6 +114,7 @@ class BackupRun {
     const fault = await chain.missingLast();
     if (fault !== undefined) this.#tally.warn(fault);
     const index = await this.#repository.writersIndex();
+    session?.acknowledgeMarks(() => releasedMarks(this.#repository, index));
     using nodes = role === "backup" ? this.#localNodes() : undefined;
     const known = role === "full" ? await readableSnapshots(this.#repository) : [];
     const parent = await this.#findParent(known, nodes);

@@ -41,7 +41,7 @@ export class StoredContent {
 
   async holds(entry: DirectoryEntry): Promise<boolean> {
     if (this.#parent === undefined) return false;
-    if (await this.isWhole()) return true;
+    if ((await this.isWhole()) && this.#index.dependOnAll()) return true;
     try {
       for await (const { nodes, chunks } of contentNodes(
         this.#parent.source,

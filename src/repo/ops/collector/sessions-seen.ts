@@ -25,6 +25,8 @@ export interface ObservedSession {
   readonly liveness: Liveness;
   /** Its objects in locks/. */
   readonly objects: readonly string[];
+  /** Names of marks that it depends on no pack of. */
+  readonly ackedMarks: readonly string[];
 }
 
 interface SessionObjects {
@@ -143,6 +145,7 @@ function observe(
     firstSeenMs,
     ttlSeconds: newest.ttlSeconds,
     objects: names,
+    ackedMarks: newest.ackedMarks ?? [],
   };
   return { ...base, liveness: livenessOf(repository, newest, seen, firstSeenMs, now) };
 }
@@ -176,6 +179,7 @@ function vanished(entry: SessionSeen, now: number): ObservedSession {
     ttlSeconds,
     liveness: now - firstSeenMs >= ttlSeconds * 1000 ? "expired" : "live",
     objects: [],
+    ackedMarks: [],
   };
 }
 

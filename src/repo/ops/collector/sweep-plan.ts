@@ -16,8 +16,8 @@ export function blocksSweeps(session: ObservedSession): boolean {
 }
 
 /**
- * A mark may be swept when its grace is over and every session has ended that was there when it became
- * visible: those that came later have read it.
+ * A mark may be swept when its grace is over and every session that was there when it became visible has
+ * ended or acknowledged it: those that came later have read it.
  */
 export function planSweeps(
   marks: readonly Named<Mark>[],
@@ -28,8 +28,9 @@ export function planSweeps(
   const live = sessions.filter(blocksSweeps);
   return marks.map((mark) => {
     const untilMs = Date.parse(mark.time) + clock.graceMs;
-    const blocking = live.filter((session) =>
-      mayKnowNothingOf(mark.name, session.session, censuses),
+    const blocking = live.filter(
+      ({ session, ackedMarks }) =>
+        !ackedMarks.includes(mark.name) && mayKnowNothingOf(mark.name, session, censuses),
     );
     if (untilMs <= clock.nowMs && blocking.length === 0) return { mark, waitsFor: undefined };
     return {
