@@ -182,6 +182,46 @@ test("copies keep what a snapshot says, deltas stay deltas, and a second run cop
   await lab.expectCopies(3);
 });
 
+/** Counts reads of packs, and flips a byte of those that hold more than `soundBytes`. */
+class LongReadsFlip extends ForwardingStorage {
+  reads = 0;
+  flipped = 0;
+  readonly #soundBytes: number;
+
+  constructor(inner: Storage, soundBytes = Infinity) {
+    super(inner);
+    this.#soundBytes = soundBytes;
+  }
+
+  override async get(...args: Parameters<Storage["get"]>) {
+    const bytes = await super.get(...args);
+    if (args[0] !== "data" || bytes === undefined) return bytes;
+    this.reads++;
+    if (bytes.length <= this.#soundBytes) return bytes;
+    this.flipped++;
+    for (let at = 4096; at < bytes.length; at += 8192) bytes[at]! ^= 1;
+    return bytes;
+  }
+}
+
+test("chunks that lie near each other are read together; what arrives damaged is read once more, alone", async () => {
+  for (const soundBytes of [Infinity, 600 * kib]) {
+    using lab = await CopyLab.create();
+    await lab.backUp(0);
+    const night = await lab.backUp(1);
+    const reads = new LongReadsFlip(lab.source, soundBytes);
+    const copies = await lab.using(reads, (source) =>
+      lab.using(lab.target, (target) => copySnapshots(source, target)),
+    );
+    expect(copies).toMatchObject({ failed: [] });
+    expect(copies.copied.at(-1)!.sourceId).toBe(night);
+    expect(copies.chunksNew).toBeGreaterThan(200);
+    if (soundBytes === Infinity) expect(reads.reads).toBeLessThan(70);
+    else expect(reads.flipped).toBeGreaterThan(3);
+    await lab.expectCopies(2);
+  }
+});
+
 test("a copy of the newest alone brings the bases of its deltas along", async () => {
   using lab = await CopyLab.create();
   await lab.backUp(0);

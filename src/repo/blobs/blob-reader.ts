@@ -28,6 +28,7 @@ import { laneEntry } from "./lane-entry.ts";
 import { BlobDecoder } from "./open-blob.ts";
 import { PackSecrets } from "./pack-secrets.ts";
 import { PlainCache } from "./plain-cache.ts";
+import { ReadAhead, type BlobGroup } from "./read-ahead.ts";
 import { RestorePool } from "./restore-pool.ts";
 import { SharedSlab } from "./shared-slab.ts";
 import { openZstd } from "./zstd.ts";
@@ -76,6 +77,7 @@ export class BlobReader {
   readonly #cache: PlainCache;
   /** Chunks become bases, which go to other threads: what is shared is not copied on the way. */
   readonly #shared = new SharedSlab();
+  readonly #ahead: ReadAhead;
   readonly #reading = new Map<string, Promise<Uint8Array>>();
   /** Packs that were missing when the index was last looked at: a second look changes nothing. */
   readonly #missingPacks = new Set<string>();
@@ -94,6 +96,13 @@ export class BlobReader {
     // The level is of no account to a reader.
     this.#decoder = new BlobDecoder(createIdHasher(options.keys), openZstd("auto"));
     this.#cache = new PlainCache(options.cacheBytes ?? cacheBytesDefault);
+    this.#ahead = new ReadAhead({
+      storage: options.storage,
+      index: options.index,
+      secrets: this.#secrets,
+      signal: options.signal,
+      place: (cls, id) => this.#locations(cls, id, deltaDepthMax + 1)[0],
+    });
   }
 
   readTree(id: Uint8Array): Promise<Uint8Array> {
@@ -108,6 +117,16 @@ export class BlobReader {
   /** As it is stored: for who seals it again elsewhere. @throws {CorruptionError} */
   readForm(cls: BlobClass, id: Uint8Array): Promise<StoredForm> {
     return this.#readAnywhere(cls, id, deltaDepthMax + 1);
+  }
+
+  /** Divides blobs that will be read into such as lie near each other; see read-ahead.ts. */
+  groups(cls: BlobClass, ids: readonly Uint8Array[]): BlobGroup[] {
+    return this.#ahead.groups(cls, ids);
+  }
+
+  /** Reads a group with few requests; until this is disposed of, its blobs are read from there. */
+  hold(group: BlobGroup): Promise<Disposable> {
+    return this.#ahead.hold(group);
   }
 
   /** Writes blobs to where they belong, in any order; see bulk-restore.ts. */
@@ -228,15 +247,36 @@ export class BlobReader {
     pack: string,
     location: BlobLocation,
   ): Promise<StoredForm | undefined> {
-    const { storage, repoId, signal } = this.#options;
+    const held = this.#ahead.find(location);
+    if (held !== undefined) {
+      try {
+        return await this.#open(cls, id, pack, location, held);
+      } catch (error) {
+        // Read anew, singly: it may have been damaged on its way.
+        if (!(error instanceof CorruptionError)) throw error;
+      }
+    }
+    const { storage, signal } = this.#options;
     const range = { offset: location.offset, length: location.sealedLength };
     const [opened, sealed] = await Promise.all([
       this.#secrets.get(pack),
       storage.get("data", pack, range, { signal }),
     ]);
     if (opened === undefined || sealed === undefined) return undefined;
+    return this.#open(cls, id, pack, location, sealed);
+  }
+
+  async #open(
+    cls: BlobClass,
+    id: Uint8Array,
+    pack: string,
+    location: BlobLocation,
+    sealed: Uint8Array,
+  ): Promise<StoredForm | undefined> {
+    const opened = await this.#secrets.get(pack);
+    if (opened === undefined) return undefined;
     const blob = { ...location, id };
-    const opener = new PackOpener(opened.secret, repoId, opened.cls);
+    const opener = new PackOpener(opened.secret, this.#options.repoId, opened.cls);
     try {
       const into = cls === "data" ? this.#shared.take(location.plainLength) : undefined;
       const bytes = opener.openBlob(blob, sealed);

@@ -10,8 +10,10 @@ import fs from "node:fs";
 import { FailedError, CorruptionError } from "../../errors.ts";
 import type { BlobClass } from "../../crypto/index.ts";
 import type { Storage } from "../../storage/index.ts";
-import type { BlobIndex, BlobLocation } from "../blob-index/index.ts";
-import { blobForm, idBytes, packHeaderBytes } from "../format/index.ts";
+import type { BlobIndex } from "../blob-index/index.ts";
+import { blobForm, idBytes } from "../format/index.ts";
+import { deltaClosure, plannedBlob } from "./delta-closure.ts";
+import { readPackRange } from "./pack-range.ts";
 import type { PackSecrets } from "./pack-secrets.ts";
 import {
   openingOrder,
@@ -72,7 +74,6 @@ const windowBytesMost = 512 * 1024 ** 2;
 /** Buffers beyond one a lane: being filled from storage while lanes work. */
 const jobsAhead = 3;
 const readsInFlight = 16;
-const baseFormsMost = 64;
 
 export class BulkRestore {
   readonly #context: BulkRestoreContext;
@@ -122,9 +123,10 @@ export class BulkRestore {
       const location = this.#context.index.lookup("data", write.id);
       if (location?.plainLength !== write.plainLength) single.push(write);
       else if (location.form !== blobForm.delta) {
-        alone.push(planned(write.id, location, write.targets));
+        alone.push(plannedBlob(write.id, location, write.targets));
       } else {
-        const closure = this.#closure(write, location);
+        const blob = plannedBlob(write.id, location, write.targets);
+        const closure = deltaClosure(this.#context.index, "data", blob, location);
         if (closure === undefined) single.push(write);
         else closures.push(closure);
       }
@@ -138,29 +140,6 @@ export class BulkRestore {
     for (const write of single) {
       await this.#start(() => this.#restoreSingly(write.id, write.plainLength, write.targets));
     }
-  }
-
-  /** A delta and all it needs; undefined when that is more than a job holds, or not all is known. */
-  #closure(write: BlobWrite, location: BlobLocation): PlannedBlob[] | undefined {
-    const closure = [planned(write.id, location, write.targets)];
-    const pending = [location];
-    let bytes = location.sealedLength;
-    for (let form = pending.pop(); form !== undefined; form = pending.pop()) {
-      const { depth } = form;
-      for (const prefix of form.basePrefixes) {
-        const bases = this.#context.index
-          .lookupPrefix("data", prefix)
-          .filter((base) => base.depth < depth);
-        if (bases.length === 0) return undefined;
-        for (const base of bases) {
-          bytes += base.sealedLength;
-          if (closure.length === baseFormsMost || bytes > planLimits.jobBytes / 2) return undefined;
-          closure.push({ ...planned(base.id, base, []), isBase: true });
-          if (base.depth > 0) pending.push(base);
-        }
-      }
-    }
-    return closure;
   }
 
   /** Waits for a free buffer, then runs `job` beside the others. */
@@ -237,21 +216,12 @@ export class BulkRestore {
     return failed;
   }
 
-  /** @returns false when the pack is missing, cut short or not ours: other places are tried then */
   async #fetch(pack: number, offset: number, into: Uint8Array): Promise<boolean> {
-    const { storage, secrets, signal } = this.#context;
-    const name = this.#packName(pack);
     await this.#reads.enter();
     try {
-      const range = { offset, length: into.length };
-      const bytes = await storage.get("data", name, range, { signal, into });
-      if (bytes === undefined) return false;
-      this.#stats.bytesFetched += into.length;
-      if (offset === 0 && !secrets.has(name)) secrets.open(name, into.subarray(0, packHeaderBytes));
-      return (await secrets.get(name)) !== undefined;
-    } catch (error) {
-      if (error instanceof CorruptionError) return false;
-      throw error;
+      const isThere = await readPackRange(this.#context, this.#packName(pack), offset, into);
+      if (isThere) this.#stats.bytesFetched += into.length;
+      return isThere;
     } finally {
       this.#reads.leave();
     }
@@ -293,26 +263,6 @@ export class BulkRestore {
     if (this.#failure !== undefined) throw this.#failure;
     this.#context.signal?.throwIfAborted();
   }
-}
-
-function planned(
-  id: Uint8Array,
-  location: BlobLocation,
-  targets: readonly WriteTarget[],
-): PlannedBlob {
-  const { pack, ordinal, offset, sealedLength, plainLength, form, depth } = location;
-  return {
-    id,
-    pack,
-    ordinal,
-    offset,
-    sealedLength,
-    plainLength,
-    form,
-    depth,
-    targets: [...targets],
-    isBase: false,
-  };
 }
 
 function columnsOf(

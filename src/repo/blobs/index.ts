@@ -30,6 +30,8 @@ export {
   type VerifyRange,
 } from "./blob-reader.ts";
 export type { BlobWrite, DamagedBlob, RestoreOptions, RestoreStats } from "./bulk-restore.ts";
+export { Gate } from "./gate.ts";
+export type { BlobGroup } from "./read-ahead.ts";
 export type { WriteTarget } from "./restore-plan.ts";
 export { BlobDecoder } from "./open-blob.ts";
 export { PackBuilder, packBytesFor, packCapacity, type NewBlob } from "./pack-builder.ts";

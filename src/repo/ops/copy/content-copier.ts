@@ -16,8 +16,10 @@ import {
   type EntryContent,
   idBytes,
   isListLeaf,
+  type ListChild,
   type ListLeaf,
 } from "../../format/index.ts";
+import type { BlobReader } from "../../blobs/index.ts";
 import type { NodeSource } from "../tree-reader.ts";
 import type { StoreTree } from "../tree-writer.ts";
 import { IdMemory } from "./id-memory.ts";
@@ -29,19 +31,26 @@ export interface Twin<T> {
 }
 
 export interface ContentCopierOptions {
-  readonly source: NodeSource;
-  readonly target: NodeSource;
+  readonly source: NearNodes;
+  readonly target: NearNodes;
   readonly storeTree: StoreTree;
   /** @returns the chunk's id in the target */
   readonly copyChunk: (id: Uint8Array) => Promise<Uint8Array>;
   readonly signal: AbortSignal | undefined;
 }
 
+/** Nodes that will be read soon may be fetched together. */
+export type NearNodes = NodeSource & Pick<BlobReader, "groups" | "hold">;
+
 type KnownIds = ReadonlyMap<string, Uint8Array>;
 
 const noIds: KnownIds = new Map();
-/** Segments whose nodes are read ahead; what chunks are read at once is the chunk copier's bound. */
-const segmentsAtOnce = 8;
+/** Segments of which the chunks are asked for together; what is read at once is the chunk copier's bound. */
+const segmentsAtOnce = 32;
+/** Of up to 1024 chunks each. */
+const leavesAtOnce = 4;
+/** Nodes that are fetched together; some 3 KiB each. */
+const nodesAhead = 256;
 const rememberedMost = 65_536;
 
 export class ContentCopier {
@@ -104,21 +113,59 @@ export class ContentCopier {
     const { children } = decodeMapNode(await source.readTree(node));
     const before = await this.#bothOf(twin, decodeMapNode);
     const copies: (Uint8Array | undefined)[] = [];
-    const copy = async ([position, child]: [number, Uint8Array | undefined]): Promise<
-      Uint8Array | undefined
-    > => {
-      if (child === undefined) return undefined;
-      const sides = {
+    const sides = children.map((child, position) => ({
+      child,
+      twin: bothThere({
         source: before?.source.children[position],
         target: before?.target.children[position],
-      };
-      return this.#map(child, height - 1, bothThere(sides));
-    };
-    const atOnce = height === 1 ? segmentsAtOnce : 1;
-    for await (const child of mapConcurrent(children.entries(), atOnce, copy)) copies.push(child);
+      }),
+    }));
+    type Side = (typeof sides)[number];
+    const copy = async (side: Side): Promise<Uint8Array | undefined> =>
+      side.child === undefined ? undefined : this.#map(side.child, height - 1, side.twin);
+    for (let from = 0; from < sides.length; from += nodesAhead) {
+      const some = sides.slice(from, from + nodesAhead);
+      const held = height === 1 ? await this.#hold(some) : undefined;
+      const atOnce = height === 1 ? segmentsAtOnce : 1;
+      try {
+        for await (const child of mapConcurrent(some, atOnce, copy)) copies.push(child);
+      } finally {
+        held?.[Symbol.dispose]();
+      }
+    }
     return storeTree(encodeMapNode({ height, children: copies }), () =>
       Promise.resolve(twin?.target),
     );
+  }
+
+  /** Fetches the nodes that have changed since, and what they were. */
+  async #hold(
+    sides: readonly {
+      readonly child: Uint8Array | undefined;
+      readonly twin: Twin<Uint8Array> | undefined;
+    }[],
+  ): Promise<Disposable> {
+    const { source, target } = this.#options;
+    const changed = sides.filter(
+      ({ child, twin }) =>
+        child !== undefined &&
+        this.#nodes.get(child) === undefined &&
+        (twin === undefined || !equalBytes(child, twin.source)),
+    );
+    const twins = changed.flatMap(({ twin }) => (twin === undefined ? [] : [twin]));
+    const nodes = [...changed.map(({ child }) => child!), ...twins.map((twin) => twin.source)];
+    const held = await Promise.all([
+      holdAll(source, nodes),
+      holdAll(
+        target,
+        twins.map((twin) => twin.target),
+      ),
+    ]);
+    return {
+      [Symbol.dispose]: () => {
+        for (const one of held.flat()) one[Symbol.dispose]();
+      },
+    };
   }
 
   async #segment(node: Uint8Array, twin: Twin<Uint8Array> | undefined): Promise<Uint8Array> {
@@ -199,9 +246,13 @@ export class ContentCopier {
         const leaf: ListLeaf = { ...decoded, chunks: await this.#chunks(decoded.chunks, chunks) };
         return storeTree(encodeListNode(leaf));
       }
-      const children = [];
-      for (const child of decoded.children)
-        children.push({ ...child, node: await this.#listNode(child.node, kept, chunks) });
+      const children: ListChild[] = [];
+      const copy = async (child: ListChild): Promise<ListChild> => ({
+        ...child,
+        node: await this.#listNode(child.node, kept, chunks),
+      });
+      const atOnce = decoded.height === 1 ? leavesAtOnce : 1;
+      for await (const child of mapConcurrent(decoded.children, atOnce, copy)) children.push(child);
       return storeTree(encodeListNode({ ...decoded, children }));
     })();
     this.#nodes.set(node, copied);
@@ -273,4 +324,8 @@ function twinOf(
 
 function bothThere({ source, target }: Twin<Uint8Array | undefined>): Twin<Uint8Array> | undefined {
   return source === undefined || target === undefined ? undefined : { source, target };
+}
+
+function holdAll(from: NearNodes, ids: readonly Uint8Array[]): Promise<Disposable[]> {
+  return Promise.all(from.groups("tree", ids).map((group) => from.hold(group)));
 }

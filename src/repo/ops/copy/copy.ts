@@ -151,6 +151,7 @@ class CopyRun {
   #bytesRead = 0;
   #metered: MeteredStorage | undefined;
   #writer: BlobWriter | undefined;
+  #chunks: ChunkCopier | undefined;
 
   constructor(source: Repository, target: Repository, hooks: CopyHooks) {
     this.#source = source;
@@ -208,6 +209,7 @@ class CopyRun {
       await indexWriter.write().catch(() => undefined);
       throw error;
     } finally {
+      await this.#chunks?.close();
       await writer.close();
     }
   }
@@ -238,7 +240,7 @@ class CopyRun {
     const { signal, onProgress, onWarning } = this.#hooks;
     let current = "";
     const depthMost = (await this.#target.writeSettings()).delta.depth;
-    const chunks = new ChunkCopier({
+    const chunks = (this.#chunks = new ChunkCopier({
       reader: source,
       writer,
       index,
@@ -252,7 +254,7 @@ class CopyRun {
           current,
         });
       },
-    });
+    }));
     const read = (id: Uint8Array): Promise<Uint8Array> => target.readTree(id);
     const nodeBases = new DeltaBases({ index, cls: "tree", read, depthMost });
     // The node of the earlier copy was read a moment ago, to be walked beside this one.
