@@ -67,6 +67,9 @@ export interface StoredForm {
   readonly delta: DeltaBlob | undefined;
 }
 
+/** Where plain bytes are written; undefined: in memory of their own. */
+type Room = (bytes: number) => Uint8Array | undefined;
+
 const cacheBytesDefault = 16 * 1024 * 1024;
 const verifyRangesPerJob = 256;
 
@@ -116,7 +119,8 @@ export class BlobReader {
 
   /** As it is stored: for who seals it again elsewhere. @throws {CorruptionError} */
   readForm(cls: BlobClass, id: Uint8Array): Promise<StoredForm> {
-    return this.#readAnywhere(cls, id, deltaDepthMax + 1);
+    // Memory of its own: it is gone soon, and must not keep what lies beside it in a slab.
+    return this.#readAnywhere(cls, id, deltaDepthMax + 1, () => undefined);
   }
 
   /** Divides blobs that will be read into such as lie near each other; see read-ahead.ts. */
@@ -207,7 +211,12 @@ export class BlobReader {
     }
   }
 
-  async #readAnywhere(cls: BlobClass, id: Uint8Array, depthBelow: number): Promise<StoredForm> {
+  async #readAnywhere(
+    cls: BlobClass,
+    id: Uint8Array,
+    depthBelow: number,
+    room: Room = cls === "data" ? (bytes: number) => this.#shared.take(bytes) : () => undefined,
+  ): Promise<StoredForm> {
     const faults: CorruptionError[] = [];
     const tried = new Set<string>();
     for (;;) {
@@ -218,7 +227,7 @@ export class BlobReader {
         if (tried.has(place)) continue;
         tried.add(place);
         try {
-          const stored = await this.#readAt(cls, id, pack, location);
+          const stored = await this.#readAt(cls, id, pack, location, room);
           if (stored !== undefined) return stored;
           missing.push(pack);
         } catch (error) {
@@ -246,11 +255,12 @@ export class BlobReader {
     id: Uint8Array,
     pack: string,
     location: BlobLocation,
+    room: Room,
   ): Promise<StoredForm | undefined> {
     const held = this.#ahead.find(location);
     if (held !== undefined) {
       try {
-        return await this.#open(cls, id, pack, location, held);
+        return await this.#open(cls, id, pack, location, held, room);
       } catch (error) {
         // Read anew, singly: it may have been damaged on its way.
         if (!(error instanceof CorruptionError)) throw error;
@@ -263,7 +273,7 @@ export class BlobReader {
       storage.get("data", pack, range, { signal }),
     ]);
     if (opened === undefined || sealed === undefined) return undefined;
-    return this.#open(cls, id, pack, location, sealed);
+    return this.#open(cls, id, pack, location, sealed, room);
   }
 
   async #open(
@@ -272,13 +282,14 @@ export class BlobReader {
     pack: string,
     location: BlobLocation,
     sealed: Uint8Array,
+    room: Room,
   ): Promise<StoredForm | undefined> {
     const opened = await this.#secrets.get(pack);
     if (opened === undefined) return undefined;
     const blob = { ...location, id };
     const opener = new PackOpener(opened.secret, this.#options.repoId, opened.cls);
     try {
-      const into = cls === "data" ? this.#shared.take(location.plainLength) : undefined;
+      const into = room(location.plainLength);
       const bytes = opener.openBlob(blob, sealed);
       const decoded = this.#decoder.decode(cls, blob, bytes, into);
       const stored = { form: location.form as BlobForm, depth: location.depth, opened: bytes };

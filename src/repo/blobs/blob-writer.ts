@@ -173,9 +173,12 @@ export class BlobWriter {
         repoId,
         capacity,
         newSeal: () => this.#newSeal(cls),
-        full: (built) => {
+        full: (built, done) => {
           this.#inlinePuts++;
-          this.#put(built.pack, built.bytes, () => this.#inlinePuts--);
+          this.#put(built.pack, built.bytes, () => {
+            this.#inlinePuts--;
+            done();
+          });
         },
       });
     this.#trees = inlinePacker("tree");

@@ -11,12 +11,13 @@ export interface InlinePackerOptions {
   /** A Padmé length. */
   readonly capacity: number;
   newSeal(): PackSeal;
-  /** Gets each pack as it is closed; its memory is not used again. */
-  full(built: BuiltPack): void;
+  /** Gets each pack as it is closed; `done`, once it is stored, gives its memory to a later one. */
+  full(built: BuiltPack, done: () => void): void;
 }
 
 export class InlinePacker {
   readonly #options: InlinePackerOptions;
+  readonly #spare: Uint8Array[] = [];
   #builder: PackBuilder | undefined;
 
   constructor(options: InlinePackerOptions) {
@@ -34,12 +35,19 @@ export class InlinePacker {
   close(): void {
     const builder = this.#builder;
     this.#builder = undefined;
-    if (builder !== undefined) this.#options.full(builder.build());
+    if (builder === undefined) return;
+    const built = builder.build();
+    this.#options.full(built, () => {
+      const { buffer } = built.bytes;
+      if (buffer.byteLength === this.#options.capacity) this.#spare.push(new Uint8Array(buffer));
+    });
   }
 
   #open(blobBytes: number, baseCount: number): PackBuilder {
     const { cls, repoId, capacity } = this.#options;
-    const memory = new Uint8Array(Math.max(capacity, packBytesFor(blobBytes, baseCount)));
+    const least = packBytesFor(blobBytes, baseCount);
+    const spare = least <= capacity ? this.#spare.pop() : undefined;
+    const memory = spare ?? new Uint8Array(Math.max(capacity, least));
     return new PackBuilder(this.#options.newSeal(), repoId, cls, memory);
   }
 }

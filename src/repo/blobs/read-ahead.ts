@@ -33,7 +33,8 @@ export interface BlobGroup {
 }
 
 /** Sealed bytes of a group; what lies between them may be as much again. */
-const groupBytes = 6 * 1024 * 1024;
+const groupBytes = 4 * 1024 * 1024;
+const groupMemoryBytes = 2 * groupBytes;
 const groupBlobsMost = 512;
 const readsInFlight = 16;
 
@@ -42,6 +43,7 @@ type Sealed = ReadonlyMap<string, Uint8Array>;
 export class ReadAhead {
   readonly #context: ReadAheadContext;
   readonly #reads = new Gate(readsInFlight);
+  readonly #spare: Uint8Array[] = [];
   /** One for each group that is held. */
   readonly #held = new Set<Sealed>();
 
@@ -85,10 +87,13 @@ export class ReadAhead {
 
   /** Reads a group's ranges; reads of its blobs find them until this is disposed of. */
   async hold({ ranges }: BlobGroup): Promise<Disposable> {
+    const total = ranges.reduce((sum, { length }) => sum + length, 0);
+    const memory = this.#memory(total);
     const held = new Map<string, Uint8Array>();
+    let at = 0;
     await Promise.all(
       ranges.map(async ({ pack, offset, length, blobs }) => {
-        const bytes = new Uint8Array(length);
+        const bytes = memory.subarray(at, (at += length));
         const name = this.#context.index.packInfo(pack).name;
         await this.#reads.enter();
         try {
@@ -106,6 +111,7 @@ export class ReadAhead {
     return {
       [Symbol.dispose]: () => {
         this.#held.delete(held);
+        if (memory.length === groupMemoryBytes) this.#spare.push(memory);
       },
     };
   }
@@ -118,6 +124,12 @@ export class ReadAhead {
       if (sealed !== undefined) return sealed;
     }
     return undefined;
+  }
+
+  /** What is small, such as nodes, is not worth keeping for the next. */
+  #memory(bytes: number): Uint8Array {
+    if (bytes < groupBytes / 4 || bytes > groupMemoryBytes) return new Uint8Array(bytes);
+    return this.#spare.pop() ?? new Uint8Array(groupMemoryBytes);
   }
 
   #needs(cls: BlobClass, id: Uint8Array): PlannedBlob[] {
@@ -133,7 +145,7 @@ export class ReadAhead {
     const needsHeader = (pack: number): boolean =>
       !this.#context.secrets.has(this.#context.index.packInfo(pack).name);
     const limits = {
-      jobBytes: 2 * groupBytes,
+      jobBytes: groupMemoryBytes,
       rangesPerJob: groupBlobsMost,
       gapBytes: planLimits.gapBytes,
     };

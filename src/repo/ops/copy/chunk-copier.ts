@@ -29,7 +29,7 @@ export interface ChunkCopierOptions {
   readonly onRead: (bytes: number) => void;
 }
 
-/** Groups that are held or on their way: 6 to 12 MiB of sealed bytes each. */
+/** Groups that are held or on their way: 4 to 8 MiB of sealed bytes each. */
 const groupsMost = 4;
 /** Chunks that are copied at once; each may hold itself and four bases. */
 const copiesMost = 16;
