@@ -257,6 +257,35 @@ describe("damage", () => {
     );
     expect(refreshes).toBe(2);
   });
+
+  test("whoever misses the same pack meanwhile waits for that look", async () => {
+    const workshop = await Workshop.create();
+    const blobs = ["one", "two", "three"].map((name) => ({ plain: noise(name, 20_000) }));
+    const pack = await workshop.pack(blobs);
+    const { index } = workshop.repo;
+    workshop.storage.objects.delete(`data/${toHex(pack.name)}`);
+    let refreshes = 0;
+    const reader = await workshop.repo.reader({
+      index: {
+        lookup: index.lookup.bind(index),
+        lookupReadable: index.lookupReadable.bind(index),
+        lookupPrefix: index.lookupPrefix.bind(index),
+        packInfo: index.packInfo.bind(index),
+        refresh: async () => {
+          refreshes++;
+          await new Promise((resolve) => setTimeout(resolve, 20));
+          await workshop.pack(blobs);
+        },
+      },
+    });
+    const read = await Promise.all(
+      blobs.map((blob) => reader.readBlob("data", workshop.id(blob.plain))),
+    );
+    read.forEach((bytes, at) => {
+      expect(Buffer.compare(bytes, blobs[at]!.plain)).toBe(0);
+    });
+    expect(refreshes).toBe(1);
+  });
 });
 
 describe("deltas", () => {

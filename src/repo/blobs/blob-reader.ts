@@ -86,6 +86,8 @@ export class BlobReader {
   readonly #missingPacks = new Set<string>();
   #lookedForUnknown = false;
   #refreshing: Promise<void> | undefined;
+  /** How often the index was looked at again. */
+  #looks = 0;
   #pool: RestorePool | undefined;
 
   static async open(options: BlobReaderOptions): Promise<BlobReader> {
@@ -221,6 +223,7 @@ export class BlobReader {
     const tried = new Set<string>();
     for (;;) {
       const missing: string[] = [];
+      const looks = this.#looks;
       for (const location of this.#locations(cls, id, depthBelow)) {
         const pack = this.#options.index.packInfo(location.pack).name;
         const place = `${location.pack} ${location.ordinal}`;
@@ -237,7 +240,7 @@ export class BlobReader {
       }
       for (const pack of missing)
         faults.push(new CorruptionError(`Cannot read pack ${pack}: it is missing`));
-      if (!(await this.#lookAgain(missing, tried.size === 0))) break;
+      if (!(await this.#lookAgain(missing, tried.size === 0, looks))) break;
     }
     throw lost(cls, id, faults);
   }
@@ -308,15 +311,30 @@ export class BlobReader {
     }
   }
 
-  /** @returns true when the index was looked at again, and may say something new */
-  async #lookAgain(missing: readonly string[], isUnknown: boolean): Promise<boolean> {
+  /**
+   * @param looks  how often the index had been looked at again when the places were asked for
+   * @returns true when it has been since, and may say something new
+   */
+  async #lookAgain(
+    missing: readonly string[],
+    isUnknown: boolean,
+    looks: number,
+  ): Promise<boolean> {
+    if (missing.length === 0 && !isUnknown) return false;
+    if (this.#looks > looks) return true;
+    // Another read met the same, and is looking already.
+    if (this.#refreshing !== undefined) {
+      await this.#refreshing;
+      return true;
+    }
     const news = missing.filter((pack) => !this.#missingPacks.has(pack));
     const firstUnknown = isUnknown && !this.#lookedForUnknown;
     if (news.length === 0 && !firstUnknown) return false;
     for (const pack of news) this.#missingPacks.add(pack);
     if (isUnknown) this.#lookedForUnknown = true;
-    this.#refreshing ??= this.#options.index.refresh().finally(() => {
+    this.#refreshing = this.#options.index.refresh().finally(() => {
       this.#refreshing = undefined;
+      this.#looks++;
     });
     await this.#refreshing;
     return true;

@@ -16,6 +16,7 @@ import type { Session } from "../sessions.ts";
 import { noSession, putCensus } from "./census.ts";
 import { copyBlobs, takenByAnother } from "./copy-blobs.ts";
 import { holdKept } from "./hold-kept.ts";
+import { safeGrace, settlingMs } from "./late-lists.ts";
 import { LiveSet } from "./live-set.ts";
 import { type MarkPlan, type PackUse, planMark } from "./mark-plan.ts";
 import type { PruneHooks, PruneOptions, PruneSummary, WaitingMark } from "./options.ts";
@@ -60,21 +61,6 @@ async function startSession(repository: Repository): Promise<Session | undefined
     repository.environment.warn("The disk is full: going on without a session to make room");
     return undefined;
   }
-}
-
-const lateListsGraceMs = 7 * 24 * 3_600_000;
-
-/** What cannot put if absent may list late as well: a week is longer than any list lags, or backup takes. */
-function safeGrace({ storage, environment }: Repository, graceMs: number): number {
-  if (storage.traits.conditionalPut || graceMs >= lateListsGraceMs) return graceMs;
-  if (graceMs > 0) {
-    environment.note("This storage has no conditional put: what is marked stays for 7 days");
-    return lateListsGraceMs;
-  }
-  environment.warn(
-    "This storage has no conditional put, and its lists may lag: prune it without a grace only while nothing else is at work, and from one host",
-  );
-  return graceMs;
 }
 
 const staleTemporaryMs = 24 * 3_600_000;
@@ -290,7 +276,7 @@ class PruneRun implements AsyncDisposable {
    */
   async #newcomers(): Promise<string[]> {
     const known = new Set(this.#view.sessions.map(({ session }) => session));
-    const now = await sessionsOfOthers(this.#repository, this.#view.protocol, this.#session);
+    const now = await sessionsOfOthers(this.#repository, this.#view.protocol, this.#session, 0);
     const isNew = ({ session, kind }: ObservedSession): boolean =>
       !known.has(session) && kind !== "collector";
     return hostsOf(now.filter(isNew));
@@ -372,7 +358,8 @@ class PruneRun implements AsyncDisposable {
     const { storage, environment } = this.#repository;
     const { protocol, listing, sessions, fencedSnapshots } = this.#view;
     // Sessions are looked at again, now that the marks are there: who is not among them has read those.
-    const after = await sessionsOfOthers(this.#repository, protocol, this.#session);
+    const settling = settlingMs(this.#repository, this.#options.graceMs);
+    const after = await sessionsOfOthers(this.#repository, protocol, this.#session, settling);
     const seen = new Map([...sessions, ...after].map((one) => [one.session, one]));
     const open = [...protocol.marks.filter((mark) => !swept.includes(mark)), ...this.#marks];
     await putCensus(this.#repository, protocol, {

@@ -41,20 +41,26 @@ export function clockOf(repository: Repository): string {
   return process?.machine ?? hostname;
 }
 
-/** Lists locks/ and looks at each session, and at those that the last census saw alive and that have vanished. */
+/**
+ * Lists locks/ and looks at each session, and at those that the last census saw alive and that have vanished.
+ *
+ * @param settlingMs  for how long what seems dead counts as alive
+ */
 export async function observeSessions(
   repository: Repository,
   censuses: readonly Named<Census>[],
+  settlingMs: number,
 ): Promise<ObservedSession[]> {
   const listed = await listSessions(repository);
   const now = repository.environment.clock.now();
   const before = lastCensus(censuses, clockOf(repository));
   const seen = new Map((before?.sessionsSeen ?? []).map((entry) => [entry.session, entry]));
   const observed = [...listed].map(([session, objects]) =>
-    observe(repository, session, objects, seen.get(session), now),
+    observe(repository, session, objects, seen.get(session), { now, settlingMs }),
   );
   for (const entry of seen.values()) {
-    if (!listed.has(entry.session) && entry.state === "active") observed.push(vanished(entry, now));
+    if (!listed.has(entry.session) && entry.state === "active")
+      observed.push(vanished(entry, { now, settlingMs }));
   }
   return observed;
 }
@@ -71,31 +77,39 @@ export function lastCensus(
 
 const roundsMax = 100;
 
-/** Lists until every object that was listed could be read: one that vanished may have been followed by another. */
+/**
+ * Lists until nothing that was listed has vanished since: what did may have been followed by another.
+ * What was gone before a list began may linger in it, where lists lag.
+ */
 async function listSessions(repository: Repository): Promise<Map<string, SessionObjects>> {
   const read = new Map<string, Session | undefined>();
+  const gone = new Set<string>();
   for (let round = 0; round < roundsMax; round++) {
+    const goneBefore = gone.size;
     const names: string[] = [];
     for await (const { name } of repository.storage.list("locks")) names.push(name);
-    const hasVanished = !(await readSessions(repository, names, read));
-    if (!hasVanished) return newestOf(names, read);
+    await readSessions(repository, names, read, gone);
+    if (gone.size === goneBefore) return newestOf(names, read);
   }
   throw new RepositoryBusyError("Cannot tell which sessions live: they come and go all the time", {
     hint: "Run again when fewer backups are at work",
   });
 }
 
-/** @returns false when one of them was gone */
 async function readSessions(
   repository: Repository,
   names: readonly string[],
   read: Map<string, Session | undefined>,
-): Promise<boolean> {
+  gone: Set<string>,
+): Promise<void> {
   const registry = await repository.writerRegistry();
   for (const name of names) {
-    if (read.has(name)) continue;
+    if (read.has(name) || gone.has(name)) continue;
     const stored = await repository.storage.get("locks", name);
-    if (stored === undefined) return false;
+    if (stored === undefined) {
+      gone.add(name);
+      continue;
+    }
     try {
       const content = openRecord(repository, "session", stored);
       read.set(name, decodeSession(registry.verify("session", content).body));
@@ -104,7 +118,6 @@ async function readSessions(
       read.set(name, undefined); // `check` names it; it protects nothing
     }
   }
-  return true;
 }
 
 function newestOf(
@@ -127,12 +140,17 @@ function newestOf(
   return sessions;
 }
 
+interface Look {
+  readonly now: number;
+  readonly settlingMs: number;
+}
+
 function observe(
   repository: Repository,
   session: string,
   { names, newest, newestName }: SessionObjects,
   seen: SessionSeen | undefined,
-  now: number,
+  { now, settlingMs }: Look,
 ): ObservedSession {
   const isSame = seen?.newestName === newestName;
   const firstSeenMs = isSame ? Date.parse(seen.firstSeen) : now;
@@ -147,26 +165,27 @@ function observe(
     objects: names,
     ackedMarks: newest.ackedMarks ?? [],
   };
-  return { ...base, liveness: livenessOf(repository, newest, seen, firstSeenMs, now) };
+  const liveness = livenessOf(repository, newest, seen, now - firstSeenMs);
+  const isSettling = liveness !== "ended" && now - firstSeenMs < settlingMs;
+  return { ...base, liveness: isSettling ? "live" : liveness };
 }
 
 function livenessOf(
   repository: Repository,
   newest: Session,
   seen: SessionSeen | undefined,
-  firstSeenMs: number,
-  now: number,
+  idleMs: number,
 ): Liveness {
   if (newest.state !== "active") return "ended";
   if (seen?.state === "expired") return "expired";
   const machine = repository.environment.process?.machine ?? "";
   if (newest.process !== undefined && isProcessAlive({ ...newest.process, machine }) === false)
     return "dead";
-  return now - firstSeenMs >= newest.ttlSeconds * 1000 ? "expired" : "live";
+  return idleMs >= newest.ttlSeconds * 1000 ? "expired" : "live";
 }
 
 /** Its objects were deleted, which any host may do: it lives on until it ends or expires here. */
-function vanished(entry: SessionSeen, now: number): ObservedSession {
+function vanished(entry: SessionSeen, { now, settlingMs }: Look): ObservedSession {
   const firstSeenMs = Date.parse(entry.firstSeen);
   const { ttlSeconds = sessionTtlMs / 1000 } = entry;
   return {
@@ -177,7 +196,7 @@ function vanished(entry: SessionSeen, now: number): ObservedSession {
     newestNumber: entry.newestNumber,
     firstSeenMs,
     ttlSeconds,
-    liveness: now - firstSeenMs >= ttlSeconds * 1000 ? "expired" : "live",
+    liveness: now - firstSeenMs >= Math.max(ttlSeconds * 1000, settlingMs) ? "expired" : "live",
     objects: [],
     ackedMarks: [],
   };

@@ -10,6 +10,7 @@ import type { Session } from "../sessions.ts";
 import { listSnapshots, type SnapshotList, type StoredSnapshot } from "../snapshots.ts";
 import { putCensus } from "./census.ts";
 import { fenceGone } from "./fence.ts";
+import { settlingMs } from "./late-lists.ts";
 import type { PruneHooks, PruneOptions } from "./options.ts";
 import { hostsOf, type ObservedSession, observeSessions } from "./sessions-seen.ts";
 import { blocksSweeps } from "./sweep-plan.ts";
@@ -37,7 +38,8 @@ export async function lookAround(
 ): Promise<View> {
   const listing = await listPacks(repository, signal);
   const before = await loadProtocol(repository);
-  const sessions = await sessionsOfOthers(repository, before, own);
+  const settling = settlingMs(repository, options.graceMs);
+  const sessions = await sessionsOfOthers(repository, before, own, settling);
   const alive = sessions.filter(blocksSweeps);
   if (options.graceMs === 0 && alive.length > 0) {
     // So that the next run can tell whether they have moved since.
@@ -69,8 +71,10 @@ export async function sessionsOfOthers(
   repository: Repository,
   { censuses }: Protocol,
   own: Session | undefined,
+  settlingMs: number,
 ): Promise<ObservedSession[]> {
-  return (await observeSessions(repository, censuses)).filter(({ session }) => session !== own?.id);
+  const sessions = await observeSessions(repository, censuses, settlingMs);
+  return sessions.filter(({ session }) => session !== own?.id);
 }
 
 const roundsMax = 100;
