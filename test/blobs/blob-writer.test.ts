@@ -249,6 +249,28 @@ describe("order and bounds", () => {
     await writer.close();
   });
 
+  test("who waits for room while packs are on their way hears when those fail", async () => {
+    const storage = new MemoryStorage();
+    const repo = await TestRepository.create(storage);
+    const writer = await repo.writer();
+    let fail!: (error: Error) => void;
+    const dead = new Promise<never>((_, reject) => (fail = reject));
+    storage.beforePut = () => dead;
+    let stored = 0;
+    const storing = (async () => {
+      for (; stored < 40; stored++) {
+        const plain = systemRandom.bytes(250_000);
+        await writer.storeChunk(writer.chunkId(plain), plain);
+      }
+    })();
+    const ended = expect(storing).rejects.toThrow("the server is gone");
+    await new Promise(setImmediate);
+    expect(stored).toBeLessThan(20);
+    fail(new Error("the server is gone"));
+    await ended;
+    await writer.close();
+  });
+
   test("packs for far storage are small at first, and grow with what is sent", async () => {
     const sizesOn = async (isLocal: boolean): Promise<number[]> => {
       const storage = new MemoryStorage(isLocal);

@@ -310,6 +310,26 @@ test("a source that forgets and prunes meanwhile loses nothing of what is being 
   await lab.expectCopies(2);
 });
 
+test("what had arrived when a copy died is not sent again, but for the last packs", async () => {
+  using lab = await CopyLab.create();
+  const big = noise("big", 112 * mib);
+  await lab.backUp(0, { "disk.img": big });
+  const crashing = new CrashingStorage(lab.target, 9, { torn: false });
+  await expect(lab.copy({}, {}, crashing)).rejects.toThrow();
+  expect(await lab.snapshots()).toEqual([]);
+  const arrived = await storedBytes(lab.target);
+  expect(arrived).toBeGreaterThan(80 * mib);
+  const rest = await lab.copy();
+  expect(arrived + rest.bytesStored).toBeLessThan((112 + 64) * mib);
+  await lab.expectCopies(1);
+});
+
+async function storedBytes(storage: Storage): Promise<number> {
+  let bytes = 0;
+  for await (const { size } of storage.list("data")) bytes += size;
+  return bytes;
+}
+
 test("a snapshot that is damaged in the source is named, and the others are copied", async () => {
   using lab = await CopyLab.create();
   await lab.backUp(0);

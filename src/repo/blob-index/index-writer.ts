@@ -33,6 +33,8 @@ export interface IndexWriterOptions {
   /** Is given every object that was written, so that it can free its memory of them. */
   readonly index?: BlobIndex | undefined;
   readonly signal?: AbortSignal | undefined;
+  /** How many packs make an object due, of how many that were written; unless given, none do. */
+  readonly dueAfterPacks?: ((written: number) => number) | undefined;
 }
 
 export class IndexWriter {
@@ -40,6 +42,7 @@ export class IndexWriter {
   #packs: IndexedPack[] = [];
   #plainBytes = 0;
   #blobCount = 0;
+  #packsWritten = 0;
   #lastWriteMs: number;
   #writing: Promise<unknown> = Promise.resolve();
   readonly #written: string[] = [];
@@ -64,7 +67,9 @@ export class IndexWriter {
   /** Whether there is enough, or it is long enough ago, to write. */
   due(nowMs: number): boolean {
     if (this.#packs.length === 0) return false;
+    const { dueAfterPacks = () => Infinity } = this.#options;
     return (
+      this.#packs.length >= dueAfterPacks(this.#packsWritten) ||
       nowMs - this.#lastWriteMs >= dueAfterMs ||
       this.#plainBytes >= dueAfterPlainBytes ||
       this.#blobCount >= dueAfterBlobs
@@ -122,6 +127,7 @@ export class IndexWriter {
         for (const pack of parts.flat()) this.add(pack);
         throw error;
       }
+      this.#packsWritten += parts[0]!.length;
       parts.shift();
     }
     return last;

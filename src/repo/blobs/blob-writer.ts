@@ -411,7 +411,11 @@ export class BlobWriter {
   }
 
   async #inlineRoom(): Promise<void> {
-    while (this.#inlinePuts > inlinePutsMost) await Promise.race(this.#puts);
+    while (this.#inlinePuts > inlinePutsMost) {
+      // A put that failed leaves no room: of none at all one would wait for ever.
+      this.#throwFailure();
+      await Promise.race(this.#puts);
+    }
     this.#throwFailure();
   }
 

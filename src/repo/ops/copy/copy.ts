@@ -140,6 +140,9 @@ function runOf({ hostname, time, paths, summary }: StoredSnapshot): string {
   return JSON.stringify([hostname, time, summary["bytesTotal"], ...paths]);
 }
 
+/** What a killed copy sends twice: the packs since its last index object, these or a ninth of all. */
+const packsUnindexedLeast = 4;
+
 class CopyRun {
   readonly #source: Repository;
   readonly #target: Repository;
@@ -331,6 +334,7 @@ class CopyRun {
       session: fromHex(session.id),
       clock: () => environment.clock.elapsed(),
       index,
+      dueAfterPacks: (written) => Math.max(packsUnindexedLeast, written / 8),
     });
   }
 
