@@ -24,6 +24,7 @@ export function entryDocument({ path, entry }: TreeEntry): object {
     inode: metadata.inode,
     device_id: metadata.deviceId,
     links: metadata.links,
+    device_numbers: metadata.rdev,
     linktarget: metadata.linkTarget,
   };
 }

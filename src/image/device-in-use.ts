@@ -1,4 +1,5 @@
-/** Why a block device must not be written: what on this system uses it, or a part of it. */
+/** Why a block device, or a file, must not be written: what on this system uses it, or a part of it. */
+import type { BigIntStats } from "node:fs";
 import { readdirSync, readFileSync, statSync } from "node:fs";
 
 import { splitDevice } from "../posix/index.ts";
@@ -16,6 +17,25 @@ export function deviceUse(device: bigint): string | undefined {
     if (use !== undefined) return `${subject} ${use}`;
   }
   return undefined;
+}
+
+/**
+ * @param stat of a file; a machine that runs from it has locked it, and needs no word here
+ * @returns "/dev/loop3 is made of it", or `undefined` when no part of the system is known to use it
+ */
+export function fileUse(stat: BigIntStats): string | undefined {
+  const isIt = (path: string): boolean => {
+    const other = statOf(path);
+    return other?.dev === stat.dev && other.ino === stat.ino;
+  };
+  for (const device of entries("/sys/block")) {
+    const backing = text(`/sys/block/${device}/loop/backing_file`).replace(/\n$/, "");
+    if (backing !== "" && isIt(backing)) return `/dev/${device} is made of it`;
+  }
+  const swaps = text("/proc/swaps").split("\n").slice(1);
+  return swaps.some((line) => isIt(unescaped(line.split(/\s/)[0] ?? "")))
+    ? "it is used as swap"
+    : undefined;
 }
 
 /** "8:1", as in sysfs and mountinfo. */
@@ -62,10 +82,14 @@ function labelOf(part: string): string {
 }
 
 function deviceAt(path: string): string | undefined {
+  const stat = statOf(unescaped(path));
+  return stat?.isBlockDevice() === true ? name(stat.rdev) : undefined;
+}
+
+function statOf(path: string): BigIntStats | undefined {
   if (!path.startsWith("/")) return undefined;
   try {
-    const stat = statSync(unescaped(path), { bigint: true });
-    return stat.isBlockDevice() ? name(stat.rdev) : undefined;
+    return statSync(path, { bigint: true });
   } catch {
     return undefined;
   }

@@ -5,7 +5,7 @@ import type { BigIntStats } from "node:fs";
 import { FailedError, StoreError } from "../errors.ts";
 import { nameFromBytes, nameToBytes, printableName } from "../names.ts";
 import { blockDeviceSize, errnoCode, lockFile } from "../posix/index.ts";
-import { deviceUse } from "./device-in-use.ts";
+import { deviceUse, fileUse } from "./device-in-use.ts";
 import { ImageTarget } from "./image-target.ts";
 
 export interface ImageTargetOptions {
@@ -23,6 +23,7 @@ const partialSuffix = ".ashlar-partial";
  * - Nothing there: a new file of mode 0600 under a partial name beside it, taken up again after an
  *   interrupted restore.
  * - A file: written in place, resized; locked, so that neither a second restore nor QEMU may use it meanwhile.
+ *   Not one that a loop device or swap is made of.
  * - A block device: not one that is in use, nor one that is too small; what lies behind the image's end stays.
  *
  * @param path as in src/names.ts
@@ -78,10 +79,9 @@ function replaceFile(path: string, size: number): ImageTarget {
   const realPath = nameFromBytes(realpathSync(nameToBytes(path), "buffer"));
   const replacedFd = openSync(nameToBytes(realPath), constants.O_RDWR | constants.O_NONBLOCK);
   return closedOnFailure(replacedFd, () => {
-    const stat = fstatSync(replacedFd);
-    if (!stat.isFile()) throw refusal(path, "it was replaced meanwhile");
+    const stat = usableFile(replacedFd, path);
     const uid = process.geteuid?.();
-    if (uid !== 0 && stat.uid !== uid) {
+    if (uid !== 0 && Number(stat.uid) !== uid) {
       throw refusal(path, "it belongs to another user, and the new file could not", {
         hint: "Run it as that user or as root, or choose another path",
       });
@@ -116,11 +116,19 @@ function openNewFile(path: string, size: number, replacedFd?: number): ImageTarg
 function openFile(path: string, size: number): ImageTarget {
   const fd = openSync(nameToBytes(path), constants.O_RDWR | constants.O_NONBLOCK);
   return closedOnFailure(fd, () => {
-    const stat = fstatSync(fd);
-    if (!stat.isFile()) throw refusal(path, "it was replaced meanwhile");
+    const stat = usableFile(fd, path);
     lock(fd, path);
-    return new ImageTarget({ fd, path, size, kind: "file", isNew: stat.size === 0 });
+    return new ImageTarget({ fd, path, size, kind: "file", isNew: stat.size === 0n });
   });
+}
+
+/** @throws {FailedError} when it is no file any more, or the system uses it */
+function usableFile(fd: number, path: string): BigIntStats {
+  const stat = fstatSync(fd, { bigint: true });
+  if (!stat.isFile()) throw refusal(path, "it was replaced meanwhile");
+  const use = fileUse(stat);
+  if (use === undefined) return stat;
+  throw refusal(path, use, { hint: "Take it away there first (losetup -d, swapoff)" });
 }
 
 function openDevice(path: string, size: number, stat: BigIntStats): ImageTarget {

@@ -44,6 +44,21 @@ function backUp(place: Workplace, args: readonly string[], code = 0): Promise<Su
   return place.json<Summary>(["backup", ...args], {}, code);
 }
 
+test("ls -l of a device shows its numbers where others have a size", async (context) => {
+  requires(context, process.getuid?.() === 0, "needs root to make a device");
+  await using place = await workplace();
+  const device = place.path("src", "device");
+  execFileSync("mknod", [device, "b", "7", "99"]);
+  await place.expect(0, ["backup", "src"]);
+  const listed = await place.expect(0, ["ls", "-l", "latest", device]);
+  expect(listed.stdout).toMatch(/^brw\S+ root:root +7, 99 /);
+  const { stdout } = await place.expect(0, ["ls", "--json", "latest", device]);
+  expect(JSON.parse(stdout.trim().split("\n").at(-1)!)).toMatchObject({
+    type: "blockdev",
+    device_numbers: { major: 7, minor: 99 },
+  });
+});
+
 async function paths(place: Workplace, snapshot = "latest"): Promise<string[]> {
   const { stdout } = await place.expect(0, ["ls", snapshot, "--json"]);
   return stdout

@@ -21,7 +21,7 @@ import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { TestContext } from "vitest";
 
-import { openImageTarget } from "../../src/image/index.ts";
+import { openImageTarget, openReplacingTarget } from "../../src/image/index.ts";
 import type { ImageTarget } from "../../src/image/index.ts";
 import { lockFile, seekData } from "../../src/posix/index.ts";
 import { withLoopDevice } from "../support/loop-device.ts";
@@ -242,6 +242,20 @@ describe("a block device", () => {
       using target = openImageTarget(device, { size: 1, overwrite: true });
       expect(target.kind).toBe("block");
       expect(() => openImageTarget(device, { size: 1, overwrite: true })).toThrow(/it is in use/);
+    });
+  });
+
+  it("keeps its file from being written behind its back", async (context) => {
+    await withLoopDevice(context, mib, (device) => {
+      const answer = execFileSync("losetup", ["-n", "-O", "BACK-FILE", device], {
+        encoding: "utf8",
+      });
+      symlinkSync(answer.trim(), path);
+      for (const open of [openImageTarget, openReplacingTarget]) {
+        expect(() => open(path, { size: 1, overwrite: true })).toThrow(
+          `Cannot restore to ${path}: ${device} is made of it`,
+        );
+      }
     });
   });
 

@@ -36,6 +36,15 @@ test("the same guest as raw file and through NBD gives the same chunks", async (
   expect(readFileSync(target).equals(content)).toBe(true);
 });
 
+test("two exports that would have one name in the snapshot are refused", async () => {
+  const uris = ["/run/a/nbd.sock", "/run/b/nbd.sock"].map((path) => `nbd+unix:///?socket=${path}`);
+  await expect(nbdDisks(uris)).rejects.toThrow(
+    `Cannot back up ${uris[0]!} and ${uris[1]!}: both would be /nbd/nbd.sock/disk in the snapshot`,
+  );
+  const { paths } = await nbdDisks([uris[0]!, "nbd://host/a"]);
+  expect(paths).toEqual(["/nbd/nbd.sock/disk", "/nbd/host:10809/a"]);
+});
+
 test("a part that the server cannot read ends the backup; nothing is committed", async (context) => {
   requires(context, hasNbdkit, "nbdkit is not installed");
   await using place = await TestPlace.create();

@@ -94,10 +94,13 @@ function longLine(listed: ListedEntry): string {
     contentKind === "image"
       ? ` (${entry.disk?.format ?? "image"}, ${formatBytes(allocatedBytes ?? 0)} of it data, ${tableText(partitions)})`
       : "";
+  const { rdev } = metadata;
+  // As `ls -l` does: a device has no size.
+  const size = rdev === undefined ? String(metadata.size) : `${rdev.major}, ${rdev.minor}`;
   return [
     permissions(entry),
     owner.padEnd(12),
-    String(metadata.size).padStart(12),
+    size.padStart(12),
     listedTime(metadata.mtimeNs),
     `${printableName(path)}${link}${image}`,
   ].join(" ");

@@ -1,13 +1,22 @@
 /** Exports of NBD servers as the disks of a snapshot, at /nbd/SERVER/EXPORT. */
 import { basename } from "node:path";
+import { UsageError } from "../../../errors.ts";
 import { type DiskSource, NbdSource } from "../../../image/index.ts";
 import { type NbdAddress, parseNbdUri } from "../../../nbd/index.ts";
 import type { DiskSet, OpenDisks } from "./disk-set.ts";
 
-/** @param uris  `nbd://host/export`, `nbd+unix:///export?socket=PATH`, `nbds://…` */
+/** @param uris  `nbd://host/export`, `nbd+unix:///export?socket=PATH`, `nbds://…` @throws {UsageError} when two have one name */
 export function nbdDisks(uris: readonly string[], signal?: AbortSignal): DiskSet {
   const addresses = uris.map(parseNbdUri);
   const paths = addresses.map(snapshotPath);
+  for (const [n, path] of paths.entries()) {
+    const first = paths.indexOf(path);
+    if (first === n) continue;
+    throw new UsageError(
+      `Cannot back up ${uris[first]!} and ${uris[n]!}: both would be ${path} in the snapshot`,
+      { hint: "Name each export once; such as have the same name take a run each" },
+    );
+  }
   const opened: DiskSource[] = [];
   return {
     paths,

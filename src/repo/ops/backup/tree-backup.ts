@@ -24,7 +24,7 @@ import {
   openImageSource,
 } from "../../../image/index.ts";
 import { nameToBytes, printableName } from "../../../names.ts";
-import { isLockedForWriting, statNs } from "../../../posix/index.ts";
+import { groupName, isLockedForWriting, statNs, userName } from "../../../posix/index.ts";
 import type { BlobWriter } from "../../blobs/index.ts";
 import type {
   DirectoryContent,
@@ -421,6 +421,7 @@ function isBlockDevice(path: string): boolean {
 
 function deviceMetadata({ identity, size }: ImageSource): FileMetadata {
   const { mtimeNs, ctimeNs, inode, deviceId } = identity;
-  const owner = { mode: 0o600, uid: 0, gid: 0, user: "", group: "", links: 1, xattrs: [] };
+  const names = { user: userName(0), group: groupName(0) };
+  const owner = { mode: 0o600, uid: 0, gid: 0, ...names, links: 1, xattrs: [] };
   return { type: "file", ...owner, size, mtimeNs, atimeNs: mtimeNs, ctimeNs, inode, deviceId };
 }
