@@ -11,6 +11,7 @@ const rooms = {
   nbd: ["posix"],
   image: ["posix", "nbd"],
   machine: ["posix", "nbd", "image"],
+  guest: [],
   "serve/rest": ["storage"],
   "serve/nbd": [
     "repo/ops",
@@ -23,6 +24,7 @@ const rooms = {
     "image",
     "nbd",
   ],
+  "serve/fuse": ["repo/ops", "repo/format", "posix"],
   "repo/format": ["crypto"],
   "repo/blob-index": ["repo/format", "crypto", "storage"],
   "repo/blobs": ["repo/blob-index", "repo/format", "chunker", "crypto", "storage"],

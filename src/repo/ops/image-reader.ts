@@ -1,32 +1,21 @@
-/**
- * Random access to an image in a snapshot: bytes, holes, and what differs from another snapshot.
- *
- * Plain chunks stay in the blob reader's cache, bounded in bytes, and are read once however many ask.
- */
+/** Random access to an image in a snapshot: bytes, holes, and what differs from another snapshot. */
 import { fromHex } from "../../bytes.ts";
 import { FailedError } from "../../errors.ts";
 import { printableName } from "../../names.ts";
 import type { DirectoryEntry, ImageContent, Settings } from "../format/index.ts";
 import { type ChangedRange, compareImages } from "./diff/image-ranges.ts";
+import { type ChunkSource, type ImagePart, PieceReader } from "./piece-reader.ts";
 import type { Repository } from "./repository.ts";
 import { snapshotEntry } from "./snapshot-entry.ts";
 import type { StoredSnapshot } from "./snapshots.ts";
-import { mapNodeAt, type NodeSource, type Piece, segmentPieces, walkTree } from "./tree-reader.ts";
-
-/** Bytes, or a hole of that length. */
-export type ImagePart = Uint8Array | number;
+import { mapNodeAt, type Piece, segmentPieces, walkTree } from "./tree-reader.ts";
 
 export interface ImageExtent {
   readonly length: number;
   readonly isHole: boolean;
 }
 
-export interface ChunkSource extends NodeSource {
-  readBlob(cls: "data", id: Uint8Array): Promise<Uint8Array>;
-}
-
 const segmentsKept = 64;
-const readAheadBytes = 2 * 1024 * 1024;
 const extentsMost = 4096;
 /** One question about a large disk looks at no more of its map than this: who asks goes on from there. */
 const segmentsAskedMost = 1024;
@@ -39,8 +28,7 @@ export class ImageReader {
   readonly #settings: Settings;
   /** In order of use; what is in flight is shared. */
   readonly #segments = new Map<number, Promise<Piece[]>>();
-  #sequentialEnd = -1;
-  #aheadEnd = 0;
+  readonly #pieces: PieceReader;
 
   static async open(
     repository: Repository,
@@ -79,22 +67,12 @@ export class ImageReader {
     this.size = size;
     this.#content = content;
     this.#settings = settings;
+    this.#pieces = new PieceReader(source, size, (offset, end) => this.#piecesIn(offset, end));
   }
 
   /** @returns parts that cover the range, which lies in the image @throws {CorruptionError} */
-  async read(offset: number, length: number): Promise<ImagePart[]> {
-    const pieces = await this.#piecesIn(offset, offset + length);
-    if (offset === this.#sequentialEnd) this.#readAhead(offset + length);
-    this.#sequentialEnd = offset + length;
-    return Promise.all(
-      pieces.map(async (piece) => {
-        const start = Math.max(offset, piece.offset);
-        const end = Math.min(offset + length, piece.offset + piece.length);
-        if (piece.id === undefined) return end - start;
-        const chunk = await this.#source.readBlob("data", piece.id);
-        return chunk.subarray(start - piece.offset, end - piece.offset);
-      }),
-    );
+  read(offset: number, length: number): Promise<ImagePart[]> {
+    return this.#pieces.read(offset, length);
   }
 
   /** Holes and data from `offset` on, neighbours merged; it may end before `length`, but covers something. */
@@ -159,20 +137,6 @@ export class ImageReader {
     const id = await mapNodeAt(this.#source, this.#content, place, this.#settings.map.fanout);
     if (id === undefined) return [{ offset, length: end - offset }];
     return segmentPieces(await this.#source.readTree(id), offset, end, blockBytes);
-  }
-
-  /** Nobody waits for it: a failure shows where the range is really read. */
-  #readAhead(offset: number): void {
-    const end = Math.min(this.size, offset + readAheadBytes);
-    const start = this.#aheadEnd > offset && this.#aheadEnd <= end ? this.#aheadEnd : offset;
-    if (end - start < readAheadBytes / 4) return;
-    this.#aheadEnd = end;
-    const reading = this.#piecesIn(start, end).then((pieces) =>
-      Promise.all(
-        pieces.flatMap(({ id }) => (id === undefined ? [] : [this.#source.readBlob("data", id)])),
-      ),
-    );
-    reading.catch(() => undefined);
   }
 }
 

@@ -101,4 +101,7 @@ export type { TagOptions, TagResult } from "./tag.ts";
 export type { PruneHooks, PruneOptions, PruneSummary, WaitingMark } from "./collector/options.ts";
 export { parseUnusedLimit, type UnusedLimit } from "./collector/mark-plan.ts";
 export { ImageReader, listImages } from "./image-reader.ts";
+export { type DiskVolume, diskVolumes } from "./disk-volumes.ts";
+export { type ContentReader, contentReader } from "./content-reader.ts";
+export { TreeBrowser } from "./tree-browser.ts";
 export { Session } from "./sessions.ts";

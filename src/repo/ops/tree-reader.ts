@@ -232,7 +232,8 @@ async function entryNamed(
   return undefined;
 }
 
-function placed(
+/** Chunks one after the other, from an offset on. */
+export function placed(
   chunks: readonly { readonly length: number; readonly id?: Uint8Array }[],
   offset: number,
 ): Piece[] {
@@ -270,7 +271,12 @@ async function* listPieces(
   }
 }
 
-async function listNodeOf(source: NodeSource, id: Uint8Array, length: number): Promise<ListNode> {
+/** @throws {CorruptionError} also when it does not cover just the bytes that its parent says */
+export async function listNodeOf(
+  source: NodeSource,
+  id: Uint8Array,
+  length: number,
+): Promise<ListNode> {
   const node = decodeListNode(await source.readTree(id));
   const items = isListLeaf(node) ? node.chunks : node.children;
   if (items.reduce((sum, item) => sum + item.length, 0) === length) return node;

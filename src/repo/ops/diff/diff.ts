@@ -7,7 +7,8 @@ import type { Repository } from "../repository.ts";
 import type { StoredSnapshot } from "../snapshots.ts";
 import type { PartitionTable } from "../../../image/index.ts";
 import { partitionsOf } from "../disk-partitions.ts";
-import { type ChunkSource, ImageReader } from "../image-reader.ts";
+import { ImageReader } from "../image-reader.ts";
+import type { ChunkSource } from "../piece-reader.ts";
 import { directoryEntries } from "../tree-reader.ts";
 import { compareImages, type ImageChange } from "./image-ranges.ts";
 
