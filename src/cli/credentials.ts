@@ -16,8 +16,13 @@ export interface CredentialSources {
   readonly keyFile?: string | undefined;
 }
 
-const absentHint =
-  "Give --password-file, --password-command or --key-file, or set ASHLAR_PASSWORD (a prompt needs a terminal)";
+/** @param prefix  of the options that would have named it */
+function absentHint(prefix: "" | "from-" | "new-"): string {
+  const options = ["password-file", "password-command", "key-file"].map((o) => `--${prefix}${o}`);
+  const variable = { "": "ASHLAR_PASSWORD", "from-": "ASHLAR_FROM_PASSWORD", "new-": "" }[prefix];
+  const set = variable === "" ? "" : `, or set ${variable}`;
+  return `Give ${options[0]!}, ${options[1]!} or ${options[2]!}${set} (a prompt needs a terminal)`;
+}
 
 /** How a prompt behaves. */
 interface PromptOptions {
@@ -26,7 +31,8 @@ interface PromptOptions {
   readonly confirm?: boolean;
   readonly what?: string;
   /** Of the environment's variables; `ASHLAR_` unless given. */
-  readonly variables?: string;
+  readonly variables?: "ASHLAR_" | "ASHLAR_FROM_";
+  readonly hint?: string;
 }
 
 export async function readCredential(
@@ -35,16 +41,18 @@ export async function readCredential(
   prompt: PromptOptions,
 ): Promise<Credential> {
   const { variables = "ASHLAR_" } = prompt;
+  const hint = absentHint(variables === "ASHLAR_" ? "" : "from-");
+  const inEnvironment = {
+    passwordFile: host.env[`${variables}PASSWORD_FILE`],
+    passwordCommand: host.env[`${variables}PASSWORD_COMMAND`],
+    keyFile: host.env[`${variables}KEY_FILE`],
+  };
   return (
-    fromSources(host, sources) ??
-    fromSources(host, {
-      passwordFile: host.env[`${variables}PASSWORD_FILE`],
-      passwordCommand: host.env[`${variables}PASSWORD_COMMAND`],
-      keyFile: host.env[`${variables}KEY_FILE`],
-    }) ??
-    fromEnvironment(host, variables) ?? {
+    fromSources(host, sources, hint) ??
+    fromSources(host, inEnvironment, hint) ??
+    fromEnvironment(host, variables, hint) ?? {
       kind: "password",
-      password: await promptPassword(host, prompt),
+      password: await promptPassword(host, { ...prompt, hint }),
     }
   );
 }
@@ -55,36 +63,38 @@ export async function readNewCredential(
   sources: CredentialSources,
   signal: AbortSignal,
 ): Promise<Credential> {
-  const prompt = { signal, confirm: true, what: "new password" };
+  const hint = absentHint("new-");
+  const prompt = { signal, confirm: true, what: "new password", hint };
   return (
-    fromSources(host, sources) ?? {
+    fromSources(host, sources, hint) ?? {
       kind: "password",
       password: await promptPassword(host, prompt),
     }
   );
 }
 
-function fromSources(host: Host, sources: CredentialSources): Credential | undefined {
+function fromSources(host: Host, sources: CredentialSources, hint: string): Credential | undefined {
   const named = Object.values(sources).filter((source) => source !== undefined && source !== "");
   if (named.length === 0) return undefined;
   if (named.length > 1)
     throw new UsageError("Cannot choose a password: more than one source was named", {
-      hint: absentHint,
+      hint,
     });
   if (sources.keyFile)
     return { kind: "keyFile", text: readSecretFile(sources.keyFile, "key file") };
-  if (sources.passwordFile) return password(readSecretFile(sources.passwordFile, "password file"));
-  return password(commandOutput(sources.passwordCommand ?? "", host));
+  if (sources.passwordFile)
+    return password(readSecretFile(sources.passwordFile, "password file"), hint);
+  return password(commandOutput(sources.passwordCommand ?? "", host), hint);
 }
 
-function fromEnvironment(host: Host, variables: string): Credential | undefined {
+function fromEnvironment(host: Host, variables: string, hint: string): Credential | undefined {
   const text = host.env[`${variables}PASSWORD`];
-  return text === undefined ? undefined : password(text);
+  return text === undefined ? undefined : password(text, hint);
 }
 
-function password(text: string): Credential {
+function password(text: string, hint: string): Credential {
   const line = text.replace(/\r?\n$/, "");
-  if (line === "") throw new UsageError("Cannot use an empty password", { hint: absentHint });
+  if (line === "") throw new UsageError("Cannot use an empty password", { hint });
   return { kind: "password", password: utf8Bytes(line) };
 }
 
@@ -116,11 +126,11 @@ function commandOutput(command: string, host: Host): string {
 
 async function promptPassword(
   host: Host,
-  { signal, confirm = false, what = "password" }: PromptOptions,
+  { signal, confirm = false, what = "password", hint = absentHint("") }: PromptOptions,
 ): Promise<Uint8Array> {
   if (host.stdin.isTTY !== true || host.stderr.isTTY !== true) {
     throw new UsageError(`Cannot ask for the ${what}: there is no terminal, and none was given`, {
-      hint: absentHint,
+      hint,
     });
   }
   const first = await readHidden(host, `enter ${what}: `, signal);

@@ -2,6 +2,7 @@
  * From arguments to an exit code: finds the command, parses, runs it, prints what it threw.
  * Only the named command's file is loaded, and the library only when it opens a repository.
  */
+import { printableName } from "../names.ts";
 import { AbortedError, FailedError, StoreError } from "../errors.ts";
 import type { CommandContext } from "./command.ts";
 import type { Host } from "./host.ts";
@@ -50,7 +51,8 @@ async function runInvocation(host: Host, { command, args }: Invocation): Promise
     repositories: opener,
     openRepository: async (choice, plans) => {
       const repository = await opener.open(choice, plans);
-      if (repository.role !== "full" && command.takesBackupKey !== true) throw needsFullKey();
+      if (repository.role !== "full" && command.takesBackupKey !== true)
+        throw needsFullKey(repository.storage.location, choice?.variables === "ASHLAR_FROM_");
       return repository;
     },
   };
@@ -71,8 +73,9 @@ async function runInvocation(host: Host, { command, args }: Invocation): Promise
   }
 }
 
-function needsFullKey(): FailedError {
-  return new FailedError("Cannot do this with a backup key: it can only add backups", {
-    hint: "Use a full key: another password or --key-file",
+function needsFullKey(location: string, isCopiedFrom: boolean): FailedError {
+  const what = `Cannot do this with a backup key of ${printableName(location)}`;
+  return new FailedError(`${what}: it can only add backups`, {
+    hint: `Use a full key: another password or --${isCopiedFrom ? "from-" : ""}key-file`,
   });
 }

@@ -21,6 +21,8 @@ export interface RetryOptions {
   /** Rejects when `signal` aborts. */
   readonly sleep: (ms: number, signal: AbortSignal | undefined) => Promise<void>;
   readonly onRetry?: (error: BackendError, delayMs: number) => void;
+  /** True: nothing is tried again any more. */
+  readonly isOver?: () => boolean;
 }
 
 /**
@@ -32,11 +34,13 @@ export class RetryingStorage implements Storage {
   readonly location: string;
   readonly #inner: Storage;
   readonly #options: RetryOptions;
+  #isClosed = false;
 
   constructor(inner: Storage, options: RetryOptions) {
     this.location = inner.location;
     this.#inner = inner;
-    this.#options = options;
+    // What is cut off by closing has no one who waits for it.
+    this.#options = { ...options, isOver: () => this.#isClosed };
   }
 
   get traits(): StorageTraits {
@@ -101,6 +105,7 @@ export class RetryingStorage implements Storage {
   }
 
   close(): Promise<void> {
+    this.#isClosed = true;
     return this.#inner.close();
   }
 
@@ -152,8 +157,9 @@ class Patience {
 
   /** Waits before the next try. @throws `error` itself when there is none */
   async afterFailure(error: unknown): Promise<void> {
-    const { delayMsFirst, delayMsMax, patienceMs, clock, random, sleep, onRetry } = this.#options;
-    if (!(error instanceof BackendError) || !error.temporary) throw error;
+    const { delayMsFirst, delayMsMax, patienceMs, clock, random, sleep, onRetry, isOver } =
+      this.#options;
+    if (!(error instanceof BackendError) || !error.temporary || isOver?.() === true) throw error;
     const now = clock.now();
     if (this.#failures === 0) this.#end = now + patienceMs;
     const longest = Math.min(delayMsMax, delayMsFirst * 2 ** this.#failures++);

@@ -70,6 +70,14 @@ test("copy names what is damaged in the source and ends with 3; without --from i
   expect(stderr).toContain("is not copied: ");
   const usage = await work.expect(2, [...toOther, "copy"]);
   expect(usage.stderr).toContain("ASHLAR_FROM_REPO");
+  const keyless = await work.expect(2, [...toOther, "copy", "--from", "repo"]);
+  expect(keyless.stderr).toContain("Give --from-password-file, --from-password-command");
+  await work.expect(0, ["key", "add", "-q", "--role", "backup", "--new-key-file", "host.key"]);
+  const host = ["--from", "repo", "--from-key-file", "host.key"];
+  const refused = await work.expect(1, [...toOther, "copy", ...host]);
+  expect(refused.stderr).toMatch(
+    /with a backup key of .*repo: .*\n.*another .* or --from-key-file/,
+  );
 });
 
 test("backup into two reads once and fails for none but the one that fails", async () => {

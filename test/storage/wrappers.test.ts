@@ -159,6 +159,16 @@ describe("RetryingStorage", () => {
     expect(inner.tries).toBe(delays.length + 1);
   });
 
+  it("says and tries nothing more of what closing cut off", async () => {
+    const inner = new BrokenStorage(failure);
+    const said: unknown[] = [];
+    const { storage } = retrying(inner, { onRetry: (error) => said.push(error) });
+    await storage.close();
+    await expect(storage.stat("data", name)).rejects.toBe(failure);
+    expect(inner.tries).toBe(1);
+    expect(said).toEqual([]);
+  });
+
   it("leaves the half of each delay to chance", async () => {
     for (const [random, delay] of [
       [0, 50],
