@@ -39,8 +39,12 @@ const typeLetters: Readonly<Record<FileType, string>> = {
   socket: "s",
 };
 
-/** As `ls -l` writes them: `drwxr-xr-x`. */
 export function permissions({ metadata: { type, mode } }: DirectoryEntry): string {
+  return permissionsText(type, mode);
+}
+
+/** As `ls -l` writes them: `drwxr-xr-x`. */
+export function permissionsText(type: FileType, mode: number): string {
   const letters = Array.from(`${typeLetters[type]}rwxrwxrwx`, (letter, at) =>
     at === 0 || (mode & (1 << (9 - at))) !== 0 ? letter : "-",
   );

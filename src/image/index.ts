@@ -15,6 +15,7 @@ export { QemuSource } from "./foreign/qemu-source.ts";
 export { changedPartitions, partitionsIn } from "./partitions/changed-partitions.ts";
 export type { ChangedPartition } from "./partitions/changed-partitions.ts";
 export type { Partition, PartitionTable } from "./partitions/partition.ts";
+export { type FileSystemKind, readFileSystemKind } from "./partitions/file-system.ts";
 export { readPartitionTable } from "./partitions/read-table.ts";
 export { partitionTypeName } from "./partitions/type-names.ts";
 export { ClusterSet } from "./qcow2/cluster-set.ts";

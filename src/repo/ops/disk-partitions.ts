@@ -9,11 +9,11 @@ const headBytes = 32_768;
 /** @returns undefined where there is no table, or its bytes are lost: `check` tells of those */
 export async function partitionsOf(image: ImageReader): Promise<PartitionTable | undefined> {
   try {
-    const head = await bytesOf(image, 0, headBytes);
+    const head = await imageBytes(image, 0, headBytes);
     return await readPartitionTable(image.size, (offset, length) =>
       offset + length <= head.length
         ? Promise.resolve(head.subarray(offset, offset + length))
-        : bytesOf(image, offset, length),
+        : imageBytes(image, offset, length),
     );
   } catch (error) {
     if (error instanceof CorruptionError) return undefined;
@@ -21,7 +21,8 @@ export async function partitionsOf(image: ImageReader): Promise<PartitionTable |
   }
 }
 
-async function bytesOf(image: ImageReader, offset: number, length: number): Promise<Uint8Array> {
+/** Up to `length` bytes, holes as zeros; fewer only where the image ends. @throws {CorruptionError} */
+export async function imageBytes(image: ImageReader, offset: number, length: number): Promise<Uint8Array> {
   const end = Math.min(image.size, offset + length);
   const bytes = new Uint8Array(Math.max(0, end - offset));
   let at = 0;
