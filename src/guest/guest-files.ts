@@ -8,7 +8,7 @@
  */
 import { execFile, spawn } from "node:child_process";
 import { mkdirSync } from "node:fs";
-import { stat } from "node:fs/promises";
+import { rmdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
 import { promisify } from "node:util";
@@ -16,7 +16,7 @@ import { FailedError } from "../errors.ts";
 import { Tool } from "./tool.ts";
 
 export interface GuestFilesOptions {
-  /** A private folder, in which `socket` is the NBD server's; nothing is left in it afterwards but that. */
+  /** A private folder, in which `socket` is the NBD server's; it may be gone afterwards. */
   readonly folder: string;
   readonly isExt: boolean;
   readonly env: NodeJS.ProcessEnv;
@@ -39,7 +39,7 @@ export class GuestFiles implements AsyncDisposable {
   readonly #options: GuestFilesOptions;
   readonly #disk: string;
   readonly #tools: Tool[] = [];
-  readonly #endWatch: () => void;
+  readonly #endWatch: () => Promise<void>;
 
   private constructor(options: GuestFilesOptions) {
     this.#options = options;
@@ -52,10 +52,19 @@ export class GuestFiles implements AsyncDisposable {
       detached: true,
       env: options.env,
     });
-    watch.on("error", () => undefined);
     watch.stdin.on("error", () => undefined);
-    watch.unref();
-    this.#endWatch = () => watch.stdin.end();
+    const ended = new Promise<void>((resolve) => {
+      watch.once("error", () => {
+        resolve();
+      });
+      watch.once("exit", () => {
+        resolve();
+      });
+    });
+    this.#endWatch = () => {
+      watch.stdin.end();
+      return ended;
+    };
   }
 
   /** @throws {FailedError} naming what must be installed, or what the program said */
@@ -109,7 +118,9 @@ export class GuestFiles implements AsyncDisposable {
       for (const tool of this.#tools) tool.kill();
     late.abort();
     await ended;
-    this.#endWatch();
+    await this.#endWatch();
+    // Where its programs are not found.
+    for (const place of [this.root, this.#disk]) await rmdir(place).catch(() => undefined);
   }
 
   get #socket(): string {

@@ -1,5 +1,5 @@
 /** From `SNAP:IMAGE` to the folder that shows the guest's files, and everything ended again afterwards. */
-import { mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, rmdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Options } from "yargs";
@@ -52,7 +52,9 @@ export async function withGuestFiles(
     try {
       await serve(repository, { snapshot, path, volume, folder, signal }, context, act);
     } finally {
+      // Never recursively: what could not be unmounted is a guest's disk.
       rmSync(join(folder, "socket"), { force: true });
+      if (existsSync(folder)) rmdirSync(folder);
     }
   } finally {
     await session?.abort();
