@@ -135,6 +135,16 @@ export class BlobReader {
     return this.#ahead.hold(group);
   }
 
+  /** Nodes that will be read before this is disposed of, fetched together. */
+  async holdTrees(ids: readonly Uint8Array[]): Promise<Disposable> {
+    const held = await Promise.all(this.groups("tree", ids).map((group) => this.hold(group)));
+    return {
+      [Symbol.dispose]: () => {
+        for (const group of held) group[Symbol.dispose]();
+      },
+    };
+  }
+
   /** Writes blobs to where they belong, in any order; see bulk-restore.ts. */
   restoreInto(
     writes: AsyncIterable<BlobWrite> | Iterable<BlobWrite>,

@@ -25,6 +25,8 @@ import { CorruptionError } from "../../errors.ts";
 export interface NodeSource {
   /** @throws {CorruptionError} when the node is missing or damaged */
   readTree(id: Uint8Array): Promise<Uint8Array>;
+  /** Fetches nodes that will be read before this is disposed of, where that takes fewer requests. */
+  holdTrees?(ids: readonly Uint8Array[]): Promise<Disposable>;
 }
 
 export interface TreeEntry {
@@ -441,7 +443,11 @@ async function* mapNodes(
     return;
   }
   yield { nodes: [id], chunks: [] };
-  for (const child of decodeMapNode(bytes).children) {
-    if (child !== undefined) yield* mapNodes(source, child, height - 1);
+  const children = decodeMapNode(bytes).children.filter((child) => child !== undefined);
+  const held = height === 1 ? await source.holdTrees?.(children) : undefined;
+  try {
+    for (const child of children) yield* mapNodes(source, child, height - 1);
+  } finally {
+    held?.[Symbol.dispose]();
   }
 }

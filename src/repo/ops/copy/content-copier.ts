@@ -19,7 +19,6 @@ import {
   type ListChild,
   type ListLeaf,
 } from "../../format/index.ts";
-import type { BlobReader } from "../../blobs/index.ts";
 import type { NodeSource } from "../tree-reader.ts";
 import type { StoreTree } from "../tree-writer.ts";
 import { IdMemory } from "./id-memory.ts";
@@ -31,16 +30,13 @@ export interface Twin<T> {
 }
 
 export interface ContentCopierOptions {
-  readonly source: NearNodes;
-  readonly target: NearNodes;
+  readonly source: NodeSource;
+  readonly target: NodeSource;
   readonly storeTree: StoreTree;
   /** @returns the chunk's id in the target */
   readonly copyChunk: (id: Uint8Array) => Promise<Uint8Array>;
   readonly signal: AbortSignal | undefined;
 }
-
-/** Nodes that will be read soon may be fetched together. */
-export type NearNodes = NodeSource & Pick<BlobReader, "groups" | "hold">;
 
 type KnownIds = ReadonlyMap<string, Uint8Array>;
 
@@ -155,15 +151,12 @@ export class ContentCopier {
     const twins = changed.flatMap(({ twin }) => (twin === undefined ? [] : [twin]));
     const nodes = [...changed.map(({ child }) => child!), ...twins.map((twin) => twin.source)];
     const held = await Promise.all([
-      holdAll(source, nodes),
-      holdAll(
-        target,
-        twins.map((twin) => twin.target),
-      ),
+      source.holdTrees?.(nodes),
+      target.holdTrees?.(twins.map((twin) => twin.target)),
     ]);
     return {
       [Symbol.dispose]: () => {
-        for (const one of held.flat()) one[Symbol.dispose]();
+        for (const one of held) one?.[Symbol.dispose]();
       },
     };
   }
@@ -324,8 +317,4 @@ function twinOf(
 
 function bothThere({ source, target }: Twin<Uint8Array | undefined>): Twin<Uint8Array> | undefined {
   return source === undefined || target === undefined ? undefined : { source, target };
-}
-
-function holdAll(from: NearNodes, ids: readonly Uint8Array[]): Promise<Disposable[]> {
-  return Promise.all(from.groups("tree", ids).map((group) => from.hold(group)));
 }
