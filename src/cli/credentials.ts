@@ -3,6 +3,7 @@ import { spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { AbortedError, FailedError, UsageError } from "../errors.ts";
 import { utf8Bytes } from "../bytes.ts";
+import { fileProblem } from "./file-problem.ts";
 import type { Host } from "./host.ts";
 
 export type Credential =
@@ -102,10 +103,7 @@ function readSecretFile(path: string, what: string): string {
   try {
     return readFileSync(path, "utf8");
   } catch (error) {
-    throw new FailedError(
-      `Cannot read ${what} ${path}: ${error instanceof Error ? error.message : String(error)}`,
-      { cause: error },
-    );
+    throw new FailedError(`Cannot read ${what} ${path}: ${fileProblem(error)}`, { cause: error });
   }
 }
 

@@ -72,14 +72,23 @@ export class RepositoryOpener {
     }
   }
 
-  /** @param like  whose way of cutting is taken over */
-  async create(credential: Credential, like?: Repository): Promise<Repository> {
+  /**
+   * @param credential  asked for once the storage can be reached, and holds no repository
+   * @param like  whose way of cutting is taken over
+   */
+  async create(credential: () => Promise<Credential>, like?: Repository): Promise<Repository> {
     const library = await import("../repo/index.ts");
     const location = repositoryLocation(this.#host, this.#args);
     const { storage, traffic } = await this.#reach(library.createStorage, location);
-    const environment = await this.#environment(traffic);
-    const repository = await library.Repository.create(storage, credential, environment, like);
-    return this.#opened(repository, traffic);
+    try {
+      const environment = await this.#environment(traffic);
+      const key = await credential();
+      const repository = await library.Repository.create(storage, key, environment, like);
+      return this.#opened(repository, traffic);
+    } catch (error) {
+      await storage.close();
+      throw error;
+    }
   }
 
   async close(): Promise<void> {

@@ -244,3 +244,20 @@ test("arguments that name nothing are told apart, and none is a fault of the pro
   writeFileSync(place.path("file"), "");
   await expectError(place, 1, ["restore", "latest", "--target", "file"]);
 });
+
+test("a server that refuses init leaves no key file, and a key file that is not there is named in plain words", async () => {
+  const place = await Workplace.create();
+  try {
+    for (const repo of ["rest:http://127.0.0.1:1/repo/", "sftp://127.0.0.1:1/repo"])
+      await expectError(place, 30, ["-r", repo, "--retry-for", "0s", "init"]);
+    writeFileSync(place.path("file"), "");
+    await expectError(place, 30, ["-r", place.path("file/repo"), "init"]);
+    expect(readdirSync(place.folder)).not.toContain("key");
+    await place.expect(0, ["init"]);
+    const options = { env: { ASHLAR_KEY_FILE: place.path("other") } };
+    const said = await expectError(place, 1, ["snapshots"], options);
+    expect(said).toContain(`Cannot read key file ${place.path("other")}: there is no such file`);
+  } finally {
+    rmSync(place.folder, { recursive: true, force: true });
+  }
+});

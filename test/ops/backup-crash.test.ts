@@ -258,3 +258,16 @@ function expectKnownFault(error: unknown): void {
     error instanceof CorruptionError || (error instanceof Error && "exitCode" in error);
   if (!isOurs) throw error;
 }
+
+test("init whose last answer is lost has made its repository, and knows it again", async () => {
+  using lab = await BackupLab.create();
+  const storage = new (class extends ForwardingStorage {
+    override async put(...args: Parameters<Storage["put"]>): Promise<"created" | "exists"> {
+      const answer = await super.put(...args);
+      // As a try after one whose answer was lost.
+      return args[0] === "config" ? "exists" : answer;
+    }
+  })(new MemoryStorage());
+  await (await Repository.create(storage, fullKey, lab.environment("lost"))).close();
+  await (await Repository.open(storage, fullKey, lab.environment("lost"))).close();
+});

@@ -175,6 +175,16 @@ describe("logging in by SFTP", () => {
     }
   });
 
+  it("takes no authority's word for a key, and says so", async (context) => {
+    requires(context, hasSshd, "there is no sshd");
+    const home = homeWithout("known_hosts");
+    const lines = server.hostKeys().map((key) => `@cert-authority *,[127.*]:* ${key}\n`);
+    writeFileSync(join(home, ".ssh/known_hosts"), lines.join(""));
+    const error = await failure(home);
+    expect(error.message).toContain("is not known");
+    expect(error.hint).toMatch(/@cert-authority line in .*known_hosts:1 .*ssh-keyscan/);
+  });
+
   it("refuses a revoked key", async (context) => {
     requires(context, hasSshd, "there is no sshd");
     const home = homeWithout();

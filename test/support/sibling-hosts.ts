@@ -58,8 +58,9 @@ export class Fleet {
     let isOver = false;
     const backups = Array.from({ length: hosts }, (_, host) => this.backUp(host, night, true));
     const pruning = [1, 2].map(() => this.#pruneUntil(() => isOver));
-    await Promise.all(backups).finally(() => (isOver = true));
-    await Promise.all(pruning);
+    await Promise.allSettled(backups);
+    isOver = true;
+    await Promise.all([...backups, ...pruning]);
   }
 
   /** Backs up until a run lives to its end. */

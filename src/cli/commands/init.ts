@@ -30,7 +30,6 @@ export const command: Command = {
     const sources = credentialSources(args);
     const hasPassword = (sources.passwordFile ?? sources.passwordCommand) !== undefined;
     const keyFile = sources.keyFile ?? (hasPassword ? undefined : host.env["ASHLAR_KEY_FILE"]);
-    if (keyFile !== undefined && keyFile !== "") await ensureKeyFile(keyFile, output);
     const location = args.text("copy-parameters-from");
     const like =
       location === undefined
@@ -40,8 +39,15 @@ export const command: Command = {
             sources: credentialSources(args, "from-"),
             variables: "ASHLAR_FROM_",
           });
-    const credential = await readCredential(host, sources, { signal, confirm: true });
-    const repository = await repositories.create(credential, like);
+    const password = keyFile
+      ? undefined
+      : await readCredential(host, sources, { signal, confirm: true });
+    const repository = await repositories.create(async () => {
+      if (password !== undefined) return password;
+      // Not before the storage can be reached: what it refuses shall leave no key to wonder about.
+      if (keyFile) await ensureKeyFile(keyFile, output);
+      return readCredential(host, sources, { signal });
+    }, like);
     const fields = {
       message_type: "initialized",
       id: repository.idHex,

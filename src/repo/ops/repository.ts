@@ -14,7 +14,7 @@ import {
   wipe,
   type WriterKeys,
 } from "../../crypto/index.ts";
-import { fromHex, toHex } from "../../bytes.ts";
+import { equalBytes, fromHex, toHex } from "../../bytes.ts";
 import { CorruptionError, RepositoryExistsError, RepositoryNotFoundError } from "../../errors.ts";
 import { configName, type Storage } from "../../storage/index.ts";
 import type { BlobIndex } from "../blob-index/index.ts";
@@ -112,7 +112,10 @@ export class Repository implements AsyncDisposable {
       { storage, id, keys, configHash, environment },
       { role: "full", credential },
     );
-    if ((await storage.put("config", configName, [configBytes])) === "exists") {
+    if (
+      (await storage.put("config", configName, [configBytes])) === "exists" &&
+      !(await holdsOwn(storage, configBytes))
+    ) {
       await storage.delete("keys", slotName);
       throw existsError(storage);
     }
@@ -301,6 +304,12 @@ function openSettings(config: Config, keys: BackupKeys): Settings {
       repoId: fromHex(config.id),
     }),
   );
+}
+
+/** A put whose answer was lost is made again, and finds what it has put itself. */
+async function holdsOwn(storage: Storage, configBytes: Uint8Array): Promise<boolean> {
+  const stored = await storage.get("config", configName);
+  return stored !== undefined && equalBytes(stored, configBytes);
 }
 
 function existsError(storage: Storage): RepositoryExistsError {

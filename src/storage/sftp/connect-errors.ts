@@ -20,8 +20,12 @@ export function hostKeyRefusal(
       found === "ssh-" ? "" : "ecdsa",
     );
     const scan = `ssh-keyscan -p ${port} -t ${short} ${host} >> ${knownHostsFiles[0] ?? "~/.ssh/known_hosts"}`;
+    const isSigned =
+      verdict.authority === undefined
+        ? ""
+        : `The @cert-authority line in ${verdict.authority} does not count here: the key itself must be named. `;
     return new BackendError(`${action}: its host key ${shown} is not known`, {
-      hint: `Compare it with what \`ssh-keygen -lf\` shows of /etc/ssh/ssh_host_*_key.pub there, then take it: ${scan}`,
+      hint: `${isSigned}Compare it with what \`ssh-keygen -lf\` shows of /etc/ssh/ssh_host_*_key.pub there, then take it: ${scan}`,
     });
   }
   if (verdict.kind === "revoked") {

@@ -18,7 +18,8 @@ export interface KnownHost {
 
 export type Verdict =
   | { readonly kind: "known" }
-  | { readonly kind: "unknown" }
+  /** `authority`: where one is trusted to vouch for this host, which it cannot here. */
+  | { readonly kind: "unknown"; readonly authority?: string }
   | { readonly kind: "changed"; readonly place: string }
   | { readonly kind: "revoked"; readonly place: string };
 
@@ -56,7 +57,9 @@ export function judgeHostKey(hosts: readonly KnownHost[], name: string, key: Uin
   const trusted = own.filter((host) => host.marker === "");
   if (trusted.some(same)) return { kind: "known" };
   const other = trusted.find((host) => host.type === keyType(key)) ?? trusted[0];
-  return other === undefined ? { kind: "unknown" } : { kind: "changed", place: other.place };
+  if (other !== undefined) return { kind: "changed", place: other.place };
+  const authority = own.find((host) => host.marker === "cert-authority")?.place;
+  return { kind: "unknown", ...(authority === undefined ? {} : { authority }) };
 }
 
 /** As `ssh-keygen -l` shows it. */
