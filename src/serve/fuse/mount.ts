@@ -65,7 +65,7 @@ export async function mountSnapshots(repository: Repository, options: MountOptio
     ...(options.allowOther ? ["allow_other", "default_permissions"] : []),
   ]);
   const before = await fuseDescriptors();
-  await start(fuse, folder);
+  await start(fuse, folder, options.allowOther);
   const descriptor = (await fuseDescriptors()).find((each) => !before.includes(each));
   if (descriptor === undefined)
     throw new FailedError(`Cannot mount on ${folder}: it was taken off at once`);
@@ -83,14 +83,16 @@ export async function mountSnapshots(repository: Repository, options: MountOptio
   });
 }
 
-async function start(fuse: FuseMount, folder: string): Promise<void> {
+async function start(fuse: FuseMount, folder: string, allowOther: boolean): Promise<void> {
   await new Promise<void>((resolve, reject) => {
     fuse.mount((error) => {
       if (error === null) resolve();
       else
         reject(
-          new FailedError(`Cannot mount on ${folder}: ${error.message}`, {
-            hint: "fusermount says why, above; --allow-other needs user_allow_other in /etc/fuse.conf",
+          new FailedError(`Cannot mount on ${folder}: fusermount refused it`, {
+            hint: allowOther
+              ? "--allow-other needs user_allow_other in /etc/fuse.conf, or root"
+              : "The folder must be yours, and the system must allow mounts (a container: --cap-add SYS_ADMIN)",
             cause: error,
           }),
         );
