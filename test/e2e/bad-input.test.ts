@@ -13,8 +13,10 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, test, type TestContext } from "vitest";
 import { kib, mib, noise, overwriteAt } from "../ops/restore-support.ts";
+import { HttpFaultProxy } from "../support/http-fault-proxy.ts";
 import { collect, type ProgramResult, Workplace } from "../support/program.ts";
 import { requires } from "../support/requires.ts";
+import { startGateway } from "../support/rest-servers.ts";
 
 /** With one backup of a small disk and a letter. */
 async function workplace(): Promise<Workplace> {
@@ -258,6 +260,80 @@ test("a server that refuses init leaves no key file, and a key file that is not 
     const said = await expectError(place, 1, ["snapshots"], options);
     expect(said).toContain(`Cannot read key file ${place.path("other")}: there is no such file`);
   } finally {
+    rmSync(place.folder, { recursive: true, force: true });
+  }
+});
+
+test("a listing that misses the newest objects: the next backup finishes, and all of both restores", async () => {
+  const place = await workplace();
+  const server = await startGateway();
+  const { port } = new URL(server.url);
+  await using proxy = await HttpFaultProxy.start(Number(port));
+  try {
+    const location = `rest:${server.urlOf("admin").replace(`:${port}/`, `:${proxy.port}/`)}`;
+    const env = { ASHLAR_REPO: location };
+    await place.expect(0, ["init"], { env });
+    const first = await place.json<{ snapshot_id: string }>(backupArgs, { env });
+    const newest = new Set(
+      proxy.seen
+        .filter(({ method, url }) => method === "POST" && /(index|snapshots)\/\w+$/.test(url))
+        .map(({ url }) => url.slice(-64)),
+    );
+    expect(newest.size).toBe(2);
+    let hidden = 0;
+    const told = (text: string): string => {
+      const listing = JSON.parse(text) as { name: string }[];
+      const shown = listing.filter(({ name }) => !newest.has(name));
+      hidden += listing.length - shown.length;
+      return JSON.stringify(shown);
+    };
+    proxy.fault = ({ method, url = "" }) =>
+      method === "GET" && /\/(index|snapshots)\/$/.test(url) ? { told } : undefined;
+    writeFileSync(place.path("src/letter"), "another letter");
+    const elsewhere = { ...env, ASHLAR_CACHE_DIR: place.path("cache of another host") };
+    const second = await place.json<{ snapshot_id: string }>(backupArgs, { env: elsewhere });
+    expect(hidden).toBeGreaterThanOrEqual(2);
+    proxy.fault = () => undefined;
+    await place.expect(0, ["check", "--read-data"], { env });
+    for (const [{ snapshot_id: id }, letter] of [
+      [first, "a letter"],
+      [second, "another letter"],
+    ] as const) {
+      const out = place.path(id);
+      await place.expect(0, ["restore", id, "--target", out], { env });
+      const restored = readdirSync(out, { recursive: true }).map(String);
+      const find = (name: string) =>
+        readFileSync(
+          join(
+            out,
+            restored.find((at) => at.endsWith(name))!,
+          ),
+        );
+      expect(find("letter").toString()).toBe(letter);
+      expect(Buffer.compare(find("disk.raw"), noise("disk", 700 * kib))).toBe(0);
+    }
+  } finally {
+    await server.stop();
+    rmSync(place.folder, { recursive: true, force: true });
+  }
+});
+
+test("a server that is full: the backup says so and ends, what was stored stays whole", async () => {
+  const place = await workplace();
+  const server = await startGateway([
+    { name: "admin", role: "full", repositories: ["hosts"], quotaBytes: 2 * mib },
+  ]);
+  try {
+    const env = { ASHLAR_REPO: `rest:${server.urlOf("admin")}` };
+    await place.expect(0, ["init"], { env });
+    await place.expect(0, backupArgs, { env });
+    writeFileSync(place.path("src/large.raw"), noise("large", 3 * mib));
+    const said = await expectError(place, 30, backupArgs, { env });
+    expect(said).toMatch(/507|quota|full/i);
+    await place.expect(0, ["check", "--read-data"], { env });
+    expect(await place.json<unknown[]>(["snapshots"], { env })).toHaveLength(1);
+  } finally {
+    await server.stop();
     rmSync(place.folder, { recursive: true, force: true });
   }
 });

@@ -3,6 +3,7 @@ import http from "node:http";
 import https from "node:https";
 import type { AddressInfo } from "node:net";
 import { Transform } from "node:stream";
+import { text } from "node:stream/consumers";
 
 export type HttpFault =
   | {
@@ -14,7 +15,9 @@ export type HttpFault =
   | "silence"
   /** The answer's body stops in its middle, and the connection stays. */
   | "stall"
-  | { readonly flipped: "question" | "answer"; readonly at: number };
+  | { readonly flipped: "question" | "answer"; readonly at: number }
+  /** The answer's text, told otherwise. */
+  | { readonly told: (text: string) => string };
 
 export interface SeenRequest {
   readonly method: string;
@@ -103,6 +106,14 @@ export class HttpFaultProxy implements AsyncDisposable {
     const { method = "", url = "", headers } = request;
     const options = { host: "127.0.0.1", port: this.#target, agent: this.#agent };
     const onward = http.request({ ...options, method, path: url, headers }, (got) => {
+      if (typeof fault === "object" && "told" in fault) {
+        void text(got).then((body) => {
+          const told = fault.told(body);
+          const type = got.headers["content-type"];
+          answer.writeHead(got.statusCode ?? 500, { "content-type": type }).end(told);
+        });
+        return;
+      }
       answer.writeHead(got.statusCode ?? 500, got.headers);
       if (fault === "stall") {
         got.once("data", (chunk: Buffer) => {
