@@ -103,6 +103,26 @@ export function s3EndToEnd(startedCeph: () => Ceph): void {
       expect(failed.stderr).toMatch(/Cannot/);
     });
 
+    it("a host whose clock is three hours ahead: backs up and restores, and hears of it", async () => {
+      const { place, env, image } = await begin(1);
+      const preload = place.path("ahead.mjs");
+      await writeFile(
+        preload,
+        `const real = Date;
+        globalThis.Date = class extends real {
+          constructor(...args) { super(...(args.length === 0 ? [Date.now()] : args)); }
+          static now() { return real.now() + 3 * 3_600_000; }
+        };`,
+      );
+      const ahead = { ...env, NODE_OPTIONS: `--import=${preload}` };
+      const { stderr } = await place.expect(0, ["backup", image], { env: ahead });
+      expect(stderr).toMatch(/clock is 180 minutes ahead/);
+      const out = place.path("out.raw");
+      await place.expect(0, ["restore", `latest:${image}`, "--to", out], { env: ahead });
+      expect(await hashOf(out)).toBe(await hashOf(image));
+      await place.expect(0, ["check"], { env });
+    });
+
     it("its osd killed in the middle of a backup: the backup finishes, and restores equal", async () => {
       const { place, proxy, env, image } = await begin(40);
       const backup = place.start(
