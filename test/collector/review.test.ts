@@ -4,7 +4,7 @@ import type { ObjectKind, Storage } from "../../src/storage/index.ts";
 import { ForwardingStorage } from "../support/storage-forwarding.ts";
 import { InterruptedStorage } from "./mixing-storage.ts";
 import { MemoryStorage } from "../support/storage-memory.ts";
-import { atOnce, daily, day, disk, patched, PruneLab } from "./prune-lab.ts";
+import { atOnce, daily, day, disk, hour, patched, PruneLab, touched } from "./prune-lab.ts";
 
 /** Lets something happen between a copy's pack and its index object. */
 class AfterCopyStorage extends ForwardingStorage {
@@ -142,5 +142,33 @@ test("an index object that another prune has merged at once makes this one give 
   })(lab.storage);
   await expect(lab.prune(atOnce, merged)).rejects.toMatchObject({ exitCode: 11 });
   await lab.prune(atOnce);
+  await lab.expectSound();
+});
+
+test("a delta whose base is marked is not taken up: it may be all that needs the base (R5)", async () => {
+  await using lab = await PruneLab.create();
+  const soon = { ...daily, graceMs: hour };
+  const before = disk("disk");
+  const changed = touched(before, 10);
+  const first = await lab.backup(before);
+  await lab.prune(soon);
+  // A delta is put while its base is marked: the base has nothing else that needs it.
+  const marking = new InterruptedStorage(lab.storage, "data", async () => {
+    await lab.forget([first]);
+    expect((await lab.prune(soon)).packsMarked).toBeGreaterThan(0);
+  });
+  const second = await lab.backup(changed, "host", marking);
+  lab.nowMs += 60_000;
+  await lab.prune(soon);
+  await lab.forget([second]);
+  // Another host takes the delta up just before it is marked itself, and the base's mark is due.
+  const sweeping = new InterruptedStorage(lab.storage, "snapshots", async () => {
+    lab.nowMs += hour;
+    await lab.prune(soon);
+  });
+  await lab.backup(changed, "other", sweeping);
+  await lab.expectSound();
+  lab.nowMs += 2 * hour;
+  await lab.prune(soon);
   await lab.expectSound();
 });

@@ -210,8 +210,14 @@ test("a repository that is full, at every object", { timeout: 180_000 }, async (
 
 test("a storage of which every call fails once", async () => {
   using lab = await BackupLab.create();
-  const retrying = (inner: Storage) =>
-    new RetryingStorage(new FlakyStorage(inner), {
+  // Closing is the repository's; several runs share what is beneath.
+  const Lasting = class extends ForwardingStorage {
+    override close(): Promise<void> {
+      return Promise.resolve();
+    }
+  };
+  const retrying = (inner: Storage) => {
+    const storage = new RetryingStorage(new FlakyStorage(inner), {
       delayMsFirst: 1,
       delayMsMax: 1,
       patienceMs: 60_000,
@@ -219,6 +225,8 @@ test("a storage of which every call fails once", async () => {
       random: () => 0,
       sleep: () => Promise.resolve(),
     });
+    return new Lasting(storage);
+  };
   expect(await nightsOn(lab, lab.storage, retrying)).toBe(undefined);
   await lab.expectAllRestore(retrying(lab.storage));
 });

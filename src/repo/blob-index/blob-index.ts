@@ -185,7 +185,7 @@ export class BlobIndex {
     this.#isRestricted = true;
   }
 
-  /** Whether a usable pack holds the blob. */
+  /** Whether a usable pack holds the blob, and usable packs its bases: what a writer may rest on. */
   has(cls: BlobClass, ids: Uint8Array, at = 0): boolean {
     return this.#search.has(cls, ids, at);
   }
@@ -193,6 +193,12 @@ export class BlobIndex {
   /** The usable place that costs least to read: plain forms before deltas, shallow ones first. */
   lookup(cls: BlobClass, ids: Uint8Array, at = 0): BlobLocation | undefined {
     return cheapest(this.#search.all(cls, ids, at, idBytes));
+  }
+
+  /** As `lookup`, of places whose bases are usable, too: what a delta may be made against. */
+  lookupWhole(cls: BlobClass, ids: Uint8Array): BlobLocation | undefined {
+    const places = this.#search.all(cls, ids, 0, idBytes);
+    return cheapest(places.filter((place) => this.#search.isWhole(cls, place)));
   }
 
   /** Every usable place. */

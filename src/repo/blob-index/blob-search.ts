@@ -3,7 +3,8 @@ import type { BlobClass } from "../format/index.ts";
 import { Probe } from "./filter.ts";
 import type { FreshTable } from "./fresh-table.ts";
 import { freshLocation, runLocation, type BlobLocation } from "./location.ts";
-import { classBit, idBytes, noPack, recordClassBit } from "./record.ts";
+import { toHex } from "../../bytes.ts";
+import { classBit, idBytes, noPack, prefixBytes, recordClassBit, recordDepth } from "./record.ts";
 import type { RunSet } from "./run-set.ts";
 import { recordAt, type Run } from "./run.ts";
 
@@ -19,22 +20,43 @@ export class BlobSearch {
     this.#isUsable = isUsable;
   }
 
+  /** Whether a usable pack holds it, and its bases are as sure: a marked one's may be gone tomorrow (R3). */
   has(cls: BlobClass, ids: Uint8Array, at: number): boolean {
     const bit = classBit(cls);
     const probe = this.#probe.set(ids, at);
+    let isDelta = false;
     for (
       let slot = this.#fresh.findSlot(bit, probe);
       slot !== -1;
       slot = this.#nextSlot(bit, slot)
     ) {
-      if (this.#isStored(this.#fresh.packAt(slot))) return true;
+      if (!this.#isStored(this.#fresh.packAt(slot))) continue;
+      if (this.#fresh.depthAt(slot) === 0) return true;
+      isDelta = true;
     }
     for (const run of this.#runs.runs) {
       for (let record = run.find(probe); record !== -1; record = run.next(record, probe)) {
-        if (this.#isStored(packOf(run, record, bit))) return true;
+        if (!this.#isStored(packOf(run, record, bit))) continue;
+        if (recordDepth(run.bucket, recordAt(record)) === 0) return true;
+        isDelta = true;
       }
     }
-    return false;
+    return (
+      isDelta && this.all(cls, ids, at, idBytes).some((location) => this.isWhole(cls, location))
+    );
+  }
+
+  /** Whether all that it is a delta of lies in usable packs, in forms of smaller depth (R1). */
+  isWhole(cls: BlobClass, { depth, basePrefixes }: BlobLocation): boolean {
+    return basePrefixes.every((prefix) => {
+      const isReadable = new Map<string, boolean>();
+      for (const place of this.all(cls, prefix, 0, prefixBytes)) {
+        const id = toHex(place.id);
+        const isFine = place.depth < depth && this.isWhole(cls, place);
+        isReadable.set(id, isFine || isReadable.get(id) === true);
+      }
+      return isReadable.size > 0 && [...isReadable.values()].every(Boolean);
+    });
   }
 
   isPending(cls: BlobClass, ids: Uint8Array, at: number): boolean {

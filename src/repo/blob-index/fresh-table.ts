@@ -66,6 +66,11 @@ export class FreshTable {
     return this.#ordinals[this.#slots[slot]! - 1]!;
   }
 
+  /** Of a blob that is stored: 0 unless it is a delta. */
+  depthAt(slot: number): number {
+    return this.pack(this.packAt(slot)).pack.depths[this.ordinalAt(slot)]!;
+  }
+
   pack(number: number): FreshPack {
     return this.#packs.get(number)!;
   }

@@ -11,7 +11,7 @@ import { deltaBaseCountMax, deltaDictionaryBytesMax, type DeltaBase } from "../f
 import type { KnownBase } from "./choose-form.ts";
 
 export interface DeltaBasesOptions {
-  readonly index: Pick<BlobIndex, "lookup" | "lookupPrefix">;
+  readonly index: Pick<BlobIndex, "lookup" | "lookupWhole" | "lookupPrefix">;
   /** Data unless said otherwise. */
   readonly cls?: BlobClass;
   /** Reads a blob's plain bytes and checks its id; undefined when they are not at hand. */
@@ -56,11 +56,15 @@ export class DeltaBases {
   /** The candidate itself, or what it is a delta against. */
   #stored(candidate: DeltaBase): { base: DeltaBase; location: BlobLocation }[] {
     const { index, cls = "data" } = this.#options;
-    const location = index.lookup(cls, candidate.id);
-    if (location === undefined) return [];
-    if (this.#isShallow(location)) return [{ base: candidate, location }];
-    return location.basePrefixes.flatMap((prefix) => {
-      const base = index.lookupPrefix(cls, prefix).find((place) => this.#isShallow(place));
+    const whole = index.lookupWhole(cls, candidate.id);
+    if (whole !== undefined && this.#isShallow(whole))
+      return [{ base: candidate, location: whole }];
+    const prefixes = index.lookup(cls, candidate.id)?.basePrefixes ?? [];
+    return prefixes.flatMap((prefix) => {
+      const [base] = index.lookupPrefix(cls, prefix).flatMap(({ id }) => {
+        const place = index.lookupWhole(cls, id);
+        return place !== undefined && this.#isShallow(place) ? [place] : [];
+      });
       return base === undefined ? [] : [{ base: { id: base.id }, location: base }];
     });
   }

@@ -141,7 +141,8 @@ class CheckRun {
     );
     for await (const fault of checkNames(repository, "index", "record", (name) => hooks.has(name)))
       this.#log.error(fault);
-    const packs = await this.#checkPackList(facts, hiddenPacks(protocol));
+    const marked = hiddenPacks(protocol);
+    const packs = await this.#checkPackList(facts, marked);
     const availability = new BlobAvailability(this.#index);
     for (const name of condemnedPacks(protocol)) availability.markDamagedPack(name);
     await using reader = await CheckReader.open(repository, this.#index, this.#hooks.signal);
@@ -150,7 +151,7 @@ class CheckRun {
       notes.damaged = await allClaimed({ index: this.#index, facts }, name);
       availability.markDamagedPack(name);
     }
-    await this.#readData(facts, packs.listed, availability, reader.blobs);
+    await this.#readData(facts, packs.listed, marked, availability, reader.blobs);
     await this.#walk(list.snapshots, availability, reader.blobs);
     this.#judgeMissing();
     return this.#report(list, facts, packs, availability);
@@ -237,6 +238,7 @@ class CheckRun {
   async #readData(
     facts: IndexFacts,
     listed: ReadonlyMap<string, number>,
+    marked: ReadonlySet<string>,
     availability: BlobAvailability,
     reader: BlobReader,
   ): Promise<void> {
@@ -265,12 +267,14 @@ class CheckRun {
         continue;
       }
       verified.drop(name);
+      for (const { id, offset } of verdict.damaged)
+        for (const { cls } of facts.of(name)) availability.markDamaged(cls, id, name, offset);
+      // It goes, as may have the bases of what nobody needs in it; whom it hurts the walk tells.
+      if (marked.has(name)) continue;
       for (const fault of verdict.faults) this.#damagedPack(name, fault);
       const notes = this.#damagedPacks.get(name)!;
       notes.damaged = verdict.damaged;
       notes.liars = verdict.liars;
-      for (const { id, offset } of verdict.damaged)
-        for (const { cls } of facts.of(name)) availability.markDamaged(cls, id, name, offset);
     }
     await verified.save(listed);
     await saveDamagedPacks(repository, new Set(this.#damagedPacks.keys()));
