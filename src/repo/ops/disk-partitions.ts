@@ -22,7 +22,11 @@ export async function partitionsOf(image: ImageReader): Promise<PartitionTable |
 }
 
 /** Up to `length` bytes, holes as zeros; fewer only where the image ends. @throws {CorruptionError} */
-export async function imageBytes(image: ImageReader, offset: number, length: number): Promise<Uint8Array> {
+export async function imageBytes(
+  image: ImageReader,
+  offset: number,
+  length: number,
+): Promise<Uint8Array> {
   const end = Math.min(image.size, offset + length);
   const bytes = new Uint8Array(Math.max(0, end - offset));
   let at = 0;
