@@ -1,4 +1,4 @@
-/** A folder's files and their sizes, by hundreds of thousands. */
+/** A folder's files, their sizes and times, by hundreds of thousands. */
 import { stat } from "node:fs";
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
@@ -33,7 +33,7 @@ function sizesOf(folder: string, names: readonly string[]): Promise<ObjectInfo[]
       stat(join(folder, name), (error, info) => {
         running--;
         if (error === null) {
-          if (info.isFile()) found.push({ name, size: info.size });
+          if (info.isFile()) found.push({ name, size: info.size, storedMs: info.mtimeMs });
         } else if (errnoOf(error) !== "ENOENT") {
           reject(error);
           return;

@@ -15,6 +15,8 @@ export interface ObjectInfo {
   readonly name: string;
   /** Stored bytes. */
   readonly size: number;
+  /** When it was put, in milliseconds since the epoch by the storage's own clock; lists tell it where there is one. */
+  readonly storedMs?: number | undefined;
 }
 
 export interface StorageCall {

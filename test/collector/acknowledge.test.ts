@@ -45,7 +45,7 @@ async function pruneMeanwhile(
 
 async function ackedMarks(): Promise<number> {
   await using repository = await lab.open("admin");
-  const sessions = await observeSessions(repository, [], 0);
+  const { sessions } = await observeSessions(repository, [], undefined, 0);
   return sessions
     .filter(({ liveness }) => liveness === "live")
     .flatMap(({ ackedMarks }) => ackedMarks).length;

@@ -105,6 +105,7 @@ function session(id: string, liveness: ObservedSession["liveness"] = "live"): Ob
       ttlSeconds: 1800,
       kind: "writer",
       hostname: `host ${id}`,
+      time: "2026-11-23T02:59:00.000Z",
       newestName: `${id} 0`,
       liveness,
     },

@@ -6,6 +6,7 @@ import { loadProtocol } from "../../src/repo/ops/protocol.ts";
 import { putRecord } from "../../src/repo/ops/sealed-records.ts";
 import { readableSnapshots, type Repository } from "../../src/repo/ops/index.ts";
 import { Session } from "../../src/repo/ops/sessions.ts";
+import { MemoryStorage } from "../support/storage-memory.ts";
 import { FullStorage } from "../support/storage-faults.ts";
 import { HoldingStorage } from "./holding-storage.ts";
 import { InterruptedStorage, KeepingStorage } from "./mixing-storage.ts";
@@ -248,6 +249,50 @@ describe("prune beside others", () => {
     await expect(lab.prune(atOnce)).rejects.toBeInstanceOf(RepositoryBusyError);
     lab.nowMs += hour;
     expect((await lab.prune(atOnce)).bytesFreed).toBeGreaterThan(0);
+  });
+
+  describe("on storage whose lists tell when an object was put", () => {
+    const storage = { nowMs: 0 };
+
+    async function labWithTimes(): Promise<PruneLab> {
+      const timed = await PruneLab.create(new MemoryStorage(undefined, () => storage.nowMs));
+      storage.nowMs = timed.nowMs;
+      return timed;
+    }
+
+    test("a run that was killed elsewhere an hour ago is dead at the first look", async () => {
+      await using timed = await labWithTimes();
+      await timed.forget([await timed.backup(disk("disk"))]);
+      await using other = await timed.open("elsewhere");
+      await Session.start(other, "writer");
+      storage.nowMs += hour;
+      expect((await timed.prune(atOnce)).bytesFreed).toBeGreaterThan(0);
+    });
+
+    test("a run whose host's clock is a day behind lives", async () => {
+      await using timed = await labWithTimes();
+      timed.nowMs -= day;
+      await using other = await timed.open("elsewhere");
+      await Session.start(other, "writer");
+      timed.nowMs += day;
+      storage.nowMs += hour / 3;
+      await expect(timed.prune(atOnce)).rejects.toThrow(/elsewhere/);
+    });
+
+    test("a grace is not over before the storage's clock says so, whatever the clock of the host that marked", async () => {
+      await using timed = await labWithTimes();
+      await timed.forget([await timed.backup(disk("disk"))]);
+      timed.nowMs -= 2 * day;
+      const marking = await timed.prune();
+      expect(marking.packsMarked).toBeGreaterThan(0);
+      timed.nowMs += 2 * day;
+      storage.nowMs += day - hour;
+      const early = await timed.prune();
+      expect(early.bytesFreed).toBe(0);
+      expect(early.waiting.map(({ untilMs }) => untilMs)).toEqual([timed.nowMs + hour]);
+      storage.nowMs += hour;
+      expect((await timed.prune()).bytesFreed).toBe(marking.bytesMarked);
+    });
   });
 
   test("nothing is swept while a session lives that began before the mark; later ones do not matter", async () => {

@@ -1,6 +1,9 @@
 /** Races that a review looked for: each order of events is set up call by call. */
 import { expect, test } from "vitest";
+import { addKey, encodeKeyFile, prune, Repository } from "../../src/repo/index.ts";
+import { Session } from "../../src/repo/ops/sessions.ts";
 import type { ObjectKind, Storage } from "../../src/storage/index.ts";
+import { fixedRandom } from "../support/fixed-random.ts";
 import { ForwardingStorage } from "../support/storage-forwarding.ts";
 import { InterruptedStorage } from "./mixing-storage.ts";
 import { MemoryStorage } from "../support/storage-memory.ts";
@@ -172,3 +175,26 @@ test("a delta whose base is marked is not taken up: it may be all that needs the
   await lab.prune(soon);
   await lab.expectSound();
 });
+
+test.each([hour, 0])(
+  "a host whose key is newer than a prune's look at the keys is at work like any other (R5)",
+  async (graceMs) => {
+    await using lab = await PruneLab.create();
+    await lab.backup(disk("disk"));
+    await using early = await lab.open("admin");
+    await early.writerRegistry();
+
+    const text = encodeKeyFile(fixedRandom("new host").bytes(32));
+    await using admin = await lab.open("admin");
+    await addKey(admin, { role: "backup", credential: { kind: "keyFile", text } });
+    const environment = lab.environment("new");
+    await using host = await Repository.open(lab.storage, { kind: "keyFile", text }, environment);
+    const session = await Session.start(host, "writer");
+    await lab.storage.put("data", "ab".repeat(32), [new Uint8Array(5000)]); // Its index comes later.
+
+    const pruning = prune(early, { ...atOnce, graceMs });
+    if (graceMs === 0) await expect(pruning).rejects.toThrow(/a session lives on new/);
+    else expect((await pruning).blockedBy).toEqual(["new"]);
+    await session.end();
+  },
+);

@@ -18,6 +18,8 @@ export interface StoreBehaviour {
   readonly traits: StorageTraits;
   /** 0: a list shows all that was put, and nothing that was deleted, before it. */
   readonly settlingMs: number;
+  /** The storage's own clock; undefined where lists tell no times. */
+  readonly now: () => number | undefined;
 }
 
 type GetCall = StorageCall & { readonly into?: Uint8Array };
@@ -61,7 +63,12 @@ export class ActorStorage implements Storage {
     // A copy: one who is killed does not keep what is on its way.
     const bytes = concatBytes(parts);
     const act = (): unknown =>
-      this.#store.put(kind, name, [bytes], this.#settled()) ? "created" : "exists";
+      this.#store.put(kind, name, [bytes], {
+        listedFromMs: this.#settled(),
+        storedMs: this.#behaviour.now(),
+      })
+        ? "created"
+        : "exists";
     return (await this.#scheduler.ask(this.#actor, "put", kind, name, act)) as "created" | "exists";
   }
 

@@ -8,6 +8,14 @@ import type { ObjectInfo, ObjectKind } from "../../src/storage/index.ts";
 interface StoredObject {
   readonly bytes: Uint8Array;
   readonly listedFromMs: number;
+  readonly storedMs: number | undefined;
+}
+
+export interface PutTimes {
+  /** When lists begin to show it. */
+  readonly listedFromMs?: number;
+  /** What lists tell of when it was put. */
+  readonly storedMs?: number | undefined;
 }
 
 interface Lingering {
@@ -26,10 +34,11 @@ export class ObjectStore {
   }
 
   /** @returns false when the name is taken */
-  put(kind: ObjectKind, name: string, parts: readonly Uint8Array[], listedFromMs = 0): boolean {
+  put(kind: ObjectKind, name: string, parts: readonly Uint8Array[], times: PutTimes = {}): boolean {
     const objects = this.#kind(kind);
     if (objects.has(name)) return false;
-    objects.set(name, { bytes: concatBytes(parts), listedFromMs });
+    const { listedFromMs = 0, storedMs } = times;
+    objects.set(name, { bytes: concatBytes(parts), listedFromMs, storedMs });
     return true;
   }
 
@@ -41,7 +50,7 @@ export class ObjectStore {
     const object = this.#kind(kind).get(name);
     if (object === undefined) return false;
     this.#kind(kind).delete(name);
-    const info = { name, size: object.bytes.length };
+    const info = { name, size: object.bytes.length, storedMs: object.storedMs };
     if (lingersUntilMs > 0) this.#lingering.push({ kind, info, untilMs: lingersUntilMs });
     return true;
   }
@@ -49,8 +58,8 @@ export class ObjectStore {
   /** In the order in which they came. */
   list(kind: ObjectKind, nowMs: number): ObjectInfo[] {
     const listed: ObjectInfo[] = [];
-    for (const [name, { bytes, listedFromMs }] of this.#kind(kind))
-      if (listedFromMs <= nowMs) listed.push({ name, size: bytes.length });
+    for (const [name, { bytes, listedFromMs, storedMs }] of this.#kind(kind))
+      if (listedFromMs <= nowMs) listed.push({ name, size: bytes.length, storedMs });
     this.#lingering = this.#lingering.filter(({ untilMs }) => untilMs > nowMs);
     for (const gone of this.#lingering) if (gone.kind === kind) listed.push(gone.info);
     return listed;

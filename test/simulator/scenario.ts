@@ -10,6 +10,8 @@ import { isRefusal, sparingly, World } from "./world.ts";
 
 const hour = 3_600_000;
 const hosts = ["host1", "host2", "host3"];
+/** The storage's clock has choices of its own, so that a seed's other choices do not depend on it. */
+const storageClocks = 7_000_001;
 
 export interface RunResult {
   readonly steps: number;
@@ -36,7 +38,7 @@ export async function simulate(
   if (numbers.oneIn(3))
     for (const host of [...hosts, "admin", "admin2"])
       world.setSkew(host, numbers.pick([-26, -1, 0, 0, 0.4, 25]) * hour);
-  const run = new Run(world, start, states);
+  const run = new Run(world, start, states, new Numbers(seed + storageClocks));
   try {
     return await run.execute();
   } finally {
@@ -52,9 +54,17 @@ class Run {
   /** Snapshots that somebody was told to forget. */
   readonly #gone = new Set<string>();
   readonly #actors: Actor[] = [];
+  readonly #clockChoices: Numbers;
 
-  constructor(world: World, start: StartState, states: readonly StartState[]) {
+  constructor(
+    world: World,
+    start: StartState,
+    states: readonly StartState[],
+    clockChoices: Numbers,
+  ) {
     this.#world = world;
+    this.#clockChoices = clockChoices;
+    if (!clockChoices.oneIn(4)) world.storageSkewMs = clockChoices.pick([0, 0, -5, 26]) * hour;
     this.#start = start;
     this.#states = states;
     this.#before = world.watch.visible;
@@ -71,6 +81,7 @@ class Run {
       await scheduler.run(nextMs);
       this.#world.expectWhole();
       time.advanceTo(nextMs);
+      this.#setStorageClock();
     }
     await scheduler.run();
     this.#world.expectWhole();
@@ -81,6 +92,13 @@ class Run {
       this.#actors.filter(({ outcome }) => outcome?.state === state).length;
     const { steps } = scheduler;
     return { steps, done: count("done"), dead: count("dead"), refused: count("failed") };
+  }
+
+  /** A time server sets it forward or back. */
+  #setStorageClock(): void {
+    const { storageSkewMs } = this.#world;
+    if (storageSkewMs === undefined || !this.#clockChoices.oneIn(6)) return;
+    this.#world.storageSkewMs = storageSkewMs + this.#clockChoices.pick([-24, -1, 1, 25]) * hour;
   }
 
   #startSome(round: number, isSlow: boolean): void {

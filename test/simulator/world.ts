@@ -61,6 +61,8 @@ export class World {
   readonly committed = new Map<string, Committed>();
   readonly copied = new Set<string>();
   readonly numbers: Numbers;
+  /** How far the storage's clock is ahead; undefined where lists tell no times. */
+  storageSkewMs: number | undefined;
   readonly #behaviour: StoreBehaviour;
   readonly #trace: ((line: string) => void) | undefined;
   readonly #skews = new Map<string, number>();
@@ -73,7 +75,12 @@ export class World {
     this.watch = watch;
     this.numbers = numbers;
     this.time = new VirtualTime(nowMs);
-    this.#behaviour = { settlingMs, traits: { conditionalPut: settlingMs === 0, local: true } };
+    this.#behaviour = {
+      settlingMs,
+      traits: { conditionalPut: settlingMs === 0, local: true },
+      now: () =>
+        this.storageSkewMs === undefined ? undefined : this.time.nowMs + this.storageSkewMs,
+    };
     const { trace } = options;
     this.#trace =
       trace &&

@@ -26,13 +26,17 @@ async function temporaryFolder(): Promise<{ path: string } & AsyncDisposable> {
   return { path, [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true }) };
 }
 
-storageContract("LocalStorage", async () => {
-  const folder = await temporaryFolder();
-  return {
-    storage: await createLocalStorage(join(folder.path, "repo")),
-    cleanUp: () => folder[Symbol.asyncDispose](),
-  };
-});
+storageContract(
+  "LocalStorage",
+  async () => {
+    const folder = await temporaryFolder();
+    return {
+      storage: await createLocalStorage(join(folder.path, "repo")),
+      cleanUp: () => folder[Symbol.asyncDispose](),
+    };
+  },
+  { tellsTimes: true },
+);
 
 async function allFiles(root: string): Promise<string[]> {
   const entries = await readdir(root, { recursive: true, withFileTypes: true });

@@ -18,13 +18,17 @@ if (ceph === undefined) {
   });
 } else {
   let repositories = 0;
-  storageContract("S3 (Ceph)", async () => ({
-    storage: await s3.create(
-      `s3:http://127.0.0.1:${ceph.port}/contract/r${repositories++}`,
-      s3Environment(ceph),
-    ),
-    cleanUp: () => Promise.resolve(),
-  }));
+  storageContract(
+    "S3 (Ceph)",
+    async () => ({
+      storage: await s3.create(
+        `s3:http://127.0.0.1:${ceph.port}/contract/r${repositories++}`,
+        s3Environment(ceph),
+      ),
+      cleanUp: () => Promise.resolve(),
+    }),
+    { tellsTimes: true },
+  );
   s3Failures(() => ceph);
   s3Features(() => ceph);
   s3EndToEnd(() => ceph);

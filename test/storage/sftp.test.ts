@@ -18,10 +18,14 @@ describe.runIf(hasSshd || isCi)("OpenSSH", () => {
     await server[Symbol.asyncDispose]();
   });
 
-  storageContract("SftpStorage on OpenSSH", async () => ({
-    storage: await sftp.create(server.url(`/~/contract/${count++}`), server.environment()),
-    cleanUp: () => Promise.resolve(),
-  }));
+  storageContract(
+    "SftpStorage on OpenSSH",
+    async () => ({
+      storage: await sftp.create(server.url(`/~/contract/${count++}`), server.environment()),
+      cleanUp: () => Promise.resolve(),
+    }),
+    { tellsTimes: true },
+  );
 
   describe.runIf(hasRclone || isCi)("rclone", () => {
     let rclone: Awaited<ReturnType<typeof startRclone>>;
@@ -33,9 +37,13 @@ describe.runIf(hasSshd || isCi)("OpenSSH", () => {
       await rclone[Symbol.asyncDispose]();
     });
 
-    storageContract("SftpStorage on rclone", async () => ({
-      storage: await sftp.create(rclone.url(`/contract/${count++}`), server.environment()),
-      cleanUp: () => Promise.resolve(),
-    }));
+    storageContract(
+      "SftpStorage on rclone",
+      async () => ({
+        storage: await sftp.create(rclone.url(`/contract/${count++}`), server.environment()),
+        cleanUp: () => Promise.resolve(),
+      }),
+      { tellsTimes: true },
+    );
   });
 });

@@ -30,7 +30,7 @@ export function nameOf(...parts: readonly Uint8Array[]): string {
 
 export async function listed(listing: AsyncIterable<ObjectInfo>): Promise<ObjectInfo[]> {
   const found: ObjectInfo[] = [];
-  for await (const info of listing) found.push(info);
+  for await (const { name, size } of listing) found.push({ name, size });
   return found.sort((a, b) => (a.name < b.name ? -1 : 1));
 }
 
@@ -42,12 +42,13 @@ function expectBytes(got: Uint8Array | undefined, wanted: Uint8Array): void {
 
 /**
  * @param makeUnderTest  a new and empty storage
+ * @param options.tellsTimes  its lists say when an object was put
  * @param options.checksNames  it refuses content that is not what its name says: puts can race only with equal ones
  */
 export function storageContract(
   kindOfStorage: string,
   makeUnderTest: () => Promise<StorageUnderTest>,
-  options: { readonly checksNames?: boolean } = {},
+  options: { readonly checksNames?: boolean; readonly tellsTimes?: boolean } = {},
 ): void {
   describe(`${kindOfStorage} as a storage`, () => {
     const made: StorageUnderTest[] = [];
@@ -233,6 +234,19 @@ export function storageContract(
           all.filter((info) => info.name.startsWith(prefix)),
         );
       }
+    });
+
+    it("tells when an object was put by one clock, or not at all", async () => {
+      const storage = await make();
+      for (const seed of [1, 2]) {
+        const bytes = bytesOf(10, seed);
+        await storage.put("locks", nameOf(bytes), [bytes]);
+      }
+      const times: (number | undefined)[] = [];
+      for await (const { storedMs } of storage.list("locks")) times.push(storedMs);
+      if (options.tellsTimes === true)
+        expect(Math.abs(times[0]! - times[1]!)).toBeLessThan(10 * 60_000);
+      else expect(times).toEqual([undefined, undefined]);
     });
 
     it("stops listing when the consumer does", async () => {

@@ -15,9 +15,13 @@ export class MemoryStorage implements Storage {
   readonly location = "memory";
   readonly traits: StorageTraits;
   readonly #objects = new Map<string, Uint8Array>();
+  readonly #storedMs = new Map<string, number | undefined>();
+  readonly #now: (() => number) | undefined;
 
-  constructor(traits: StorageTraits = { conditionalPut: true, local: true }) {
+  /** @param now  its own clock, if lists tell when an object was put */
+  constructor(traits: StorageTraits = { conditionalPut: true, local: true }, now?: () => number) {
     this.traits = traits;
+    this.#now = now;
   }
 
   async put(
@@ -30,6 +34,7 @@ export class MemoryStorage implements Storage {
     await turn(call?.signal);
     if (this.#objects.has(key)) return "exists";
     this.#objects.set(key, concatBytes(parts));
+    this.#storedMs.set(key, this.#now?.());
     return "created";
   }
 
@@ -63,7 +68,9 @@ export class MemoryStorage implements Storage {
     const start = keyOf(kind, undefined) + (call?.prefix ?? "");
     for (const [key, bytes] of [...this.#objects]) {
       await turn(call?.signal);
-      if (key.startsWith(start)) yield { name: key.slice(kind.length + 1), size: bytes.length };
+      if (!key.startsWith(start)) continue;
+      const storedMs = this.#storedMs.get(key);
+      yield { name: key.slice(kind.length + 1), size: bytes.length, storedMs };
     }
   }
 

@@ -4,6 +4,10 @@
  * As in restic: within a group, newest first, each `keep-…` counts periods that hold a snapshot and
  * keeps the newest of each. Periods are those of the local calendar. `keep-within` counts from the
  * group's newest snapshot, so a host that was off for a year loses nothing.
+ *
+ * Hosts, paths and times are what writers say. So that nobody's false snapshots can take the places of
+ * true ones, writers that may not speak for each other are counted apart (standing.ts), and snapshots
+ * from the future stay and do not count.
  */
 import { type CalendarDuration, subtractDuration } from "../../durations.ts";
 
@@ -37,6 +41,8 @@ export interface PolicyDecision<S> {
 export type GroupKey = "host" | "paths" | "tags";
 
 export interface SnapshotGroup<S> {
+  /** `standing` of its snapshots; only where several share host, paths and tags. */
+  readonly standing?: string;
   readonly hostname?: string;
   readonly paths?: readonly string[];
   readonly tags?: readonly string[];
@@ -49,24 +55,31 @@ export function isEmptyPolicy(policy: ForgetPolicy): boolean {
   return tags.length === 0 && Object.values(rules).every((rule) => rule === undefined);
 }
 
+/** @param standingOf  those of unlike standing are in groups of their own */
 export function groupSnapshots<S extends PolicySubject>(
   snapshots: readonly S[],
   by: readonly GroupKey[],
+  standingOf: (snapshot: S) => string,
 ): SnapshotGroup<S>[] {
-  const groups = new Map<string, S[]>();
+  const groups = new Map<string, Map<string, S[]>>();
   for (const snapshot of snapshots) {
     const key = JSON.stringify([
       by.includes("host") ? snapshot.hostname : null,
       by.includes("paths") ? [...snapshot.paths].sort() : null,
       by.includes("tags") ? [...snapshot.tags].sort() : null,
     ]);
-    const group = groups.get(key);
-    if (group === undefined) groups.set(key, [snapshot]);
-    else group.push(snapshot);
+    const group = groups.get(key) ?? new Map<string, S[]>();
+    const standing = standingOf(snapshot);
+    group.set(standing, [...(group.get(standing) ?? []), snapshot]);
+    groups.set(key, group);
   }
-  return [...groups.values()].map((members) => {
+  const alike = [...groups.values()].flatMap((group) =>
+    [...group].map(([standing, members]) => ({ standing, members, isOnly: group.size === 1 })),
+  );
+  return alike.map(({ standing, members, isOnly }) => {
     const [first] = members;
     return {
+      ...(isOnly ? {} : { standing }),
       ...(by.includes("host") ? { hostname: first!.hostname } : {}),
       ...(by.includes("paths") ? { paths: [...first!.paths].sort() } : {}),
       ...(by.includes("tags") ? { tags: [...first!.tags].sort() } : {}),
@@ -75,10 +88,19 @@ export function groupSnapshots<S extends PolicySubject>(
   });
 }
 
+/** Clocks of hosts differ; by more than this none does that is set at all. */
+const clockSkewMs = 24 * 3_600_000;
+
+/** Its time is none at which it can have been made. */
+export function isFromFuture({ timeMs }: { readonly timeMs: number }, nowMs: number): boolean {
+  return timeMs > nowMs + clockSkewMs;
+}
+
 /** @param newestFirst one group's snapshots */
 export function applyPolicy<S extends PolicySubject>(
   newestFirst: readonly S[],
   policy: ForgetPolicy,
+  nowMs: number,
 ): PolicyDecision<S>[] {
   const counters = periods.map(({ rule, label, period }) => ({
     label,
@@ -86,13 +108,16 @@ export function applyPolicy<S extends PolicySubject>(
     left: policy[rule] ?? 0,
     latest: "",
   }));
-  const newest = newestFirst[0];
+  const past = newestFirst.filter((snapshot) => !isFromFuture(snapshot, nowMs));
+  const newest = past[0];
   const withinFrom =
     policy.within === undefined || newest === undefined
       ? Infinity
       : subtractDuration(newest.timeMs, policy.within);
 
-  return newestFirst.map((snapshot, index) => {
+  const future = newestFirst.slice(0, newestFirst.length - past.length);
+  const stays = future.map((snapshot) => ({ snapshot, keep: true, reasons: ["in the future"] }));
+  const decided = past.map((snapshot, index) => {
     const reasons: string[] = [];
     for (const wanted of policy.tags) {
       if (wanted.every((tag) => snapshot.tags.includes(tag)))
@@ -109,6 +134,7 @@ export function applyPolicy<S extends PolicySubject>(
     }
     return { snapshot, keep: reasons.length > 0, reasons };
   });
+  return [...stays, ...decided];
 }
 
 type PeriodRule = "last" | "hourly" | "daily" | "weekly" | "monthly" | "yearly";

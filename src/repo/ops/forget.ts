@@ -10,6 +10,7 @@ import {
   type SnapshotGroup,
 } from "./forget-policy.ts";
 import type { Repository } from "./repository.ts";
+import { loadStandings, type Standings } from "./standing.ts";
 import { needsFullKey } from "./sealed-records.ts";
 import {
   matchesFilter,
@@ -32,6 +33,8 @@ export interface ForgetOptions {
 }
 
 export interface ForgetGroup extends Omit<SnapshotGroup<StoredSnapshot>, "snapshots"> {
+  /** The key that wrote them; only where others wrote snapshots of the same host and paths. */
+  readonly key: string | undefined;
   /** Newest first. */
   readonly decisions: readonly PolicyDecision<StoredSnapshot>[];
 }
@@ -51,17 +54,27 @@ export async function forget(
 ): Promise<ForgetResult> {
   if (repository.role !== "full") throw needsFullKey("Cannot forget snapshots");
   const all = await readableSnapshots(repository);
-  const result = planForget(all, options);
+  const result = planForget(
+    all,
+    options,
+    await loadStandings(repository),
+    repository.environment.clock.now(),
+  );
   if (options.dryRun !== true) await removeSnapshots(repository, result.removed);
   return result;
 }
 
-function planForget(all: readonly StoredSnapshot[], options: ForgetOptions): ForgetResult {
+function planForget(
+  all: readonly StoredSnapshot[],
+  options: ForgetOptions,
+  standings: Standings,
+  nowMs: number,
+): ForgetResult {
   const { ids = [], policy, groupBy, allowEmpty = false } = options;
   if (ids.length > 0)
     return {
       groups: [],
-      removed: [...new Set(ids.map((id) => resolveAmong(all, id, options.filter)))],
+      removed: [...new Set(ids.map((id) => resolveAmong(all, id, options.filter, nowMs)))],
     };
   if (isEmptyPolicy(policy)) {
     throw new UsageError("Cannot forget: no policy and no snapshot was named", {
@@ -69,11 +82,13 @@ function planForget(all: readonly StoredSnapshot[], options: ForgetOptions): For
     });
   }
   const asked = all.filter((snapshot) => matchesFilter(snapshot, options.filter ?? {}));
-  const groups = groupSnapshots(asked, groupBy).map(({ snapshots, ...group }) => ({
+  const standingOf = (snapshot: StoredSnapshot): string => standings.of(snapshot);
+  const groups = groupSnapshots(asked, groupBy, standingOf).map(({ snapshots, ...group }) => ({
     ...group,
-    decisions: applyPolicy(snapshots, policy),
+    key: group.standing === undefined ? undefined : standings.label(snapshots[0]!),
+    decisions: applyPolicy(snapshots, policy, nowMs),
   }));
-  const emptied = groups.find((group) => group.decisions.every(({ keep }) => !keep));
+  const emptied = groups.find(({ decisions }) => decisions.every(({ keep }) => !keep));
   if (emptied !== undefined && !allowEmpty) {
     const whose = [emptied.hostname, ...(emptied.paths ?? [])]
       .filter((part) => part !== undefined)

@@ -26,8 +26,11 @@ import { openingKey, openingPrefixBytes, openRecord } from "./sealed-records.ts"
 /** A record with the name of its object. */
 export type Named<T> = T & { readonly name: string };
 
+/** When it was put, by the storage's clock, where lists tell that. */
+export type Stored<T> = Named<T> & { readonly storedMs?: number | undefined };
+
 export interface Protocol {
-  readonly marks: readonly Named<Mark>[];
+  readonly marks: readonly Stored<Mark>[];
   readonly fences: readonly Named<Fence>[];
   readonly verdicts: readonly Named<Verdict>[];
   readonly censuses: readonly Named<Census>[];
@@ -40,7 +43,7 @@ const recordKinds = ["mark", "verdict", "census", "forget"] as const;
 type ProtocolKind = (typeof recordKinds)[number];
 
 interface ProtocolLists {
-  readonly marks: Named<Mark>[];
+  readonly marks: Stored<Mark>[];
   readonly fences: Named<Fence>[];
   readonly verdicts: Named<Verdict>[];
   readonly censuses: Named<Census>[];
@@ -78,14 +81,15 @@ export async function loadProtocol(
     const stored = isWanted
       ? await (reader?.cache ?? repository.storage).get("index", name)
       : undefined; // or a collector has just removed it
-    return { name, kind, stored };
+    return { info, kind, stored };
   });
-  for await (const { name, kind, stored } of reads) {
+  for await (const { info, kind, stored } of reads) {
+    const { name } = info;
     if (kind === undefined) continue;
     cache.set(name, kind);
     if (kind === "index" || stored === undefined) continue;
     try {
-      await take(repository, protocol, kind, name, stored);
+      await take(repository, protocol, kind, info, stored);
     } catch (error) {
       if (!(error instanceof CorruptionError)) throw error;
       protocol.damaged.push({ name, error });
@@ -147,7 +151,7 @@ async function take(
   repository: Repository,
   protocol: ProtocolLists,
   kind: ProtocolKind,
-  name: string,
+  { name, storedMs }: ObjectInfo,
   stored: Uint8Array,
 ): Promise<void> {
   const registry = await repository.writerRegistry();
@@ -157,7 +161,7 @@ async function take(
   else if (kind === "forget") protocol.forgets.push({ name, ...decodeForgetRecord(body) });
   else {
     const record = decodeMark(body);
-    if (record.record === "mark") protocol.marks.push({ name, ...record });
+    if (record.record === "mark") protocol.marks.push({ name, storedMs, ...record });
     else protocol.fences.push({ name, ...record });
   }
 }

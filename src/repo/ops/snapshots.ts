@@ -1,11 +1,14 @@
 /** Snapshots: listing, finding, writing. The snapshot object is the only commit. */
 import { BackendError, CorruptionError, FailedError, UsageError } from "../../errors.ts";
 import { decodeSnapshot, encodeForgetRecord, type Snapshot } from "../format/index.ts";
+import { printableName } from "../../names.ts";
 import { namesOf } from "./early-listing.ts";
+import { isFromFuture } from "./forget-policy.ts";
 import { loadProtocol, type Protocol, snapshotCounts } from "./protocol.ts";
 import { RecordCache } from "./record-cache.ts";
 import type { Repository } from "./repository.ts";
 import { openRecord, putRecord } from "./sealed-records.ts";
+import { fullStanding, loadStandings } from "./standing.ts";
 
 /** A snapshot with its id, which is the name of its object. */
 export interface StoredSnapshot extends Snapshot {
@@ -95,21 +98,49 @@ export async function resolveSnapshot(
   filter: SnapshotFilter = {},
 ): Promise<StoredSnapshot> {
   assertSnapshotName(wanted);
-  return resolveAmong(await readableSnapshots(repository), wanted, filter);
+  const all = await readableSnapshots(repository);
+  const { environment } = repository;
+  const found = resolveAmong(all, wanted, filter, environment.clock.now());
+  if (wanted === "latest") await warnOfOthers(repository, all, found);
+  return found;
+}
+
+/** Which host a snapshot is of, a writer with a backup key may say as it likes: people are told of it. */
+async function warnOfOthers(
+  repository: Repository,
+  all: readonly StoredSnapshot[],
+  chosen: StoredSnapshot,
+): Promise<void> {
+  const standings = await loadStandings(repository);
+  const standing = standings.of(chosen);
+  if (standing === fullStanding) return;
+  const { hostname } = chosen;
+  const other = all.findLast(
+    (snapshot) => snapshot.hostname === hostname && standings.of(snapshot) !== standing,
+  );
+  if (other === undefined) return;
+  repository.environment.warn(
+    `Snapshot ${chosen.id.slice(0, 8)} says that it is of ${printableName(hostname)}, and key ${printableName(standings.label(chosen))} wrote it; ` +
+      `key ${printableName(standings.label(other))} wrote ${other.id.slice(0, 8)} of the same host. Name the one that you trust by its id`,
+  );
 }
 
 /**
  * @param all     oldest first
- * @param wanted  an id, a prefix of one only, or `latest`, which is the newest that the filter lets through
+ * @param wanted  an id, a prefix of one only, or `latest`, which is the newest that the filter lets through,
+ *   and that is not from the future
  */
 export function resolveAmong(
   all: readonly StoredSnapshot[],
   wanted: string,
-  filter: SnapshotFilter = {},
+  filter: SnapshotFilter | undefined,
+  nowMs: number,
 ): StoredSnapshot {
   assertSnapshotName(wanted);
   if (wanted === "latest") {
-    const newest = all.findLast((snapshot) => matchesFilter(snapshot, filter));
+    const newest = all.findLast(
+      (snapshot) => matchesFilter(snapshot, filter ?? {}) && !isFromFuture(snapshot, nowMs),
+    );
     if (newest !== undefined) return newest;
     throw new FailedError("Cannot find the latest snapshot: there is none that fits", {
       hint: "See: ashlar snapshots",

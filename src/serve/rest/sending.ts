@@ -79,10 +79,10 @@ async function* listing(
 ): AsyncGenerator<string> {
   let text = "[";
   let isFirst = true;
-  for await (const { name, size } of entries) {
+  for await (const { name, size, storedMs } of entries) {
     if (!isFirst) text += ",";
     isFirst = false;
-    text += JSON.stringify(isV2 ? { name, size } : name);
+    text += JSON.stringify(isV2 ? { name, size, storedMs } : name);
     if (text.length < listPieceCharacters) continue;
     count.sent += text.length;
     yield text;

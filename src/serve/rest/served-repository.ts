@@ -270,7 +270,7 @@ async function* objectsIn(folder: string, names: readonly string[]): AsyncGenera
   const wanted = names.filter((name) => objectName.test(name));
   const stats = mapConcurrent(wanted, 16, async (name) => {
     const info = await lstat(join(folder, name)).catch(absent);
-    return info?.isFile() === true ? { name, size: info.size } : undefined;
+    return info?.isFile() === true ? { name, size: info.size, storedMs: info.mtimeMs } : undefined;
   });
   for await (const info of stats) if (info !== undefined) yield info;
 }

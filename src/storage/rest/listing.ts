@@ -7,7 +7,7 @@ const entryCharactersMax = 4096;
 export class BrokenListingError extends Error {}
 
 /**
- * Entries of `[{"name":"…","size":1},…]`.
+ * Entries of `[{"name":"…","size":1},…]`, each with `"storedMs"` where the server has it.
  * @throws {BrokenListingError} when it is something else, or ends early
  */
 export async function* parseListing(body: AsyncIterable<Uint8Array>): AsyncGenerator<ObjectInfo> {
@@ -52,7 +52,7 @@ function entryOf(text: string): ObjectInfo {
   } catch {
     throw new BrokenListingError("an entry is not JSON");
   }
-  const { name, size } = value as Partial<Record<string, unknown>>;
+  const { name, size, storedMs } = value as Partial<Record<string, unknown>>;
   if (
     typeof name !== "string" ||
     typeof size !== "number" ||
@@ -60,5 +60,6 @@ function entryOf(text: string): ObjectInfo {
     size < 0
   )
     throw new BrokenListingError("an entry lacks its name or size");
-  return { name, size };
+  // Our own gateway tells it, others do not.
+  return typeof storedMs === "number" ? { name, size, storedMs } : { name, size };
 }

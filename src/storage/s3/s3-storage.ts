@@ -191,10 +191,10 @@ export class S3Storage implements Storage {
             options,
           ),
       );
-      for (const { Key = "", Size } of page.Contents ?? []) {
+      for (const { Key = "", Size, LastModified } of page.Contents ?? []) {
         const name = Key.slice(Key.lastIndexOf("/") + 1);
         if (!isObjectName(name) || Key !== this.#keyOf(kind, name) || Size === undefined) continue;
-        yield { name, size: Size };
+        yield { name, size: Size, storedMs: LastModified?.getTime() };
       }
       token = page.IsTruncated === true ? page.NextContinuationToken : undefined;
     } while (token !== undefined);

@@ -185,7 +185,8 @@ export class SftpStorage implements Storage {
       }),
     );
     for await (const entries of listings) {
-      for (const { name, size } of entries) yield { name, size };
+      for (const { name, size, modified } of entries)
+        yield { name, size, storedMs: modified * 1000 };
     }
   }
 

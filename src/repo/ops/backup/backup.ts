@@ -323,7 +323,7 @@ class BackupRun {
     }
     const snapshot =
       wanted === undefined
-        ? known.findLast((candidate) => this.#isSameSource(candidate))
+        ? await this.#newestOfSource(known)
         : await resolveSnapshot(this.#repository, wanted);
     if (snapshot === undefined) return undefined;
     return {
@@ -331,6 +331,17 @@ class BackupRun {
       source: await this.#repository.reader(),
       root: fromHex(snapshot.tree),
     };
+  }
+
+  /** Not what another backup key wrote: files that look as they did then are not read again. */
+  async #newestOfSource(known: readonly StoredSnapshot[]): Promise<StoredSnapshot | undefined> {
+    const standings = await loadStandings(this.#repository);
+    const own = this.#repository.writer.writerId;
+    return known.findLast(
+      (candidate) =>
+        this.#isSameSource(candidate) &&
+        (candidate.writer === own || standings.of(candidate) === fullStanding),
+    );
   }
 
   #isSameSource(other: { readonly hostname: string; readonly paths: readonly string[] }): boolean {

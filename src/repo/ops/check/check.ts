@@ -163,7 +163,7 @@ class CheckRun {
     for (const faults of [
       checkConfig(repository),
       checkKeys(repository, registry),
-      checkSessions(repository, registry),
+      checkSessions(repository),
       checkNames(repository, "snapshots", "snapshot"),
     ]) {
       for await (const fault of faults) this.#log.error(fault);

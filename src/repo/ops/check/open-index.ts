@@ -9,6 +9,8 @@ export async function openFullIndex(
   repository: Repository,
   signal: AbortSignal | undefined,
 ): Promise<BlobIndex> {
+  // Looked at after the snapshots: a host that was added meanwhile may have written index objects, too.
+  repository.forgetRegistry();
   const registry = await repository.writerRegistry();
   return BlobIndex.open({
     storage: repository.storage,

@@ -47,15 +47,11 @@ export async function* checkKeys(
   }
 }
 
-export async function* checkSessions(
-  repository: Repository,
-  registry: WriterRegistry,
-): AsyncGenerator<CheckFault> {
-  yield* checkFolder(repository, "locks", "session", (_name, stored) => {
-    const { body, writerId } = registry.verify(
-      "session",
-      openRecord(repository, "session", stored),
-    );
+export async function* checkSessions(repository: Repository): AsyncGenerator<CheckFault> {
+  yield* checkFolder(repository, "locks", "session", async (_name, stored) => {
+    const content = openRecord(repository, "session", stored);
+    const registry = await repository.registryFor(content);
+    const { body, writerId } = registry.verify("session", content);
     if (decodeSession(body).writer !== writerId)
       throw new CorruptionError("Cannot trust session: it names another writer than signed it");
   });
@@ -75,7 +71,7 @@ async function* checkFolder(
   { storage }: Repository,
   folder: ObjectKind,
   kind: FaultKind,
-  open: (name: string, stored: Uint8Array) => void,
+  open: (name: string, stored: Uint8Array) => void | Promise<void>,
   isWanted: (name: string) => boolean = () => true,
 ): AsyncGenerator<CheckFault> {
   const checkOne = async ({ name }: { name: string }): Promise<CheckFault | undefined> => {
@@ -89,7 +85,7 @@ async function* checkFolder(
           object: name,
           message: `Object ${folder}/${name} does not have its name's bytes`,
         };
-      open(name, stored);
+      await open(name, stored);
       return undefined;
     } catch (error) {
       if (!(error instanceof CorruptionError) && !(error instanceof UnsupportedFormatError))

@@ -9,7 +9,7 @@ import { BlobReader } from "../../blobs/index.ts";
 import { encodeMark, type Mark } from "../../format/index.ts";
 import { listPacks, openFullIndex } from "../check/open-index.ts";
 import { hiddenPacks, loadProtocol, type Named } from "../protocol.ts";
-import { startExclusively } from "../repair/exclusive.ts";
+import { startExclusively } from "./exclusive.ts";
 import type { Repository } from "../repository.ts";
 import { needsFullKey, putRecord } from "../sealed-records.ts";
 import type { Session } from "../sessions.ts";
@@ -176,9 +176,10 @@ class PruneRun implements AsyncDisposable {
   }
 
   #planSweeps(): { due: Named<Mark>[]; waiting: WaitingMark[] } {
-    const { protocol, sessions } = this.#view;
+    const { protocol, sessions, storageNowMs } = this.#view;
     const decisions = planSweeps(protocol.marks, protocol.censuses, sessions, {
       nowMs: this.#repository.environment.clock.now(),
+      storageNowMs,
       graceMs: this.#options.graceMs,
     });
     return {
@@ -276,10 +277,11 @@ class PruneRun implements AsyncDisposable {
    */
   async #newcomers(): Promise<string[]> {
     const known = new Set(this.#view.sessions.map(({ session }) => session));
-    const now = await sessionsOfOthers(this.#repository, this.#view.protocol, this.#session, 0);
+    const { protocol } = this.#view;
+    const now = await sessionsOfOthers(this.#repository, protocol, this.#session, 0);
     const isNew = ({ session, kind }: ObservedSession): boolean =>
       !known.has(session) && kind !== "collector";
-    return hostsOf(now.filter(isNew));
+    return hostsOf(now.sessions.filter(isNew));
   }
 
   /**
@@ -360,7 +362,7 @@ class PruneRun implements AsyncDisposable {
     // Sessions are looked at again, now that the marks are there: who is not among them has read those.
     const settling = settlingMs(this.#repository, this.#options.graceMs);
     const after = await sessionsOfOthers(this.#repository, protocol, this.#session, settling);
-    const seen = new Map([...sessions, ...after].map((one) => [one.session, one]));
+    const seen = new Map([...sessions, ...after.sessions].map((one) => [one.session, one]));
     const open = [...protocol.marks.filter((mark) => !swept.includes(mark)), ...this.#marks];
     await putCensus(this.#repository, protocol, {
       collector: this.#session,

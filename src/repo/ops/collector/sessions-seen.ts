@@ -1,10 +1,12 @@
 /**
- * Which sessions live, as a collector sees them: by what they wrote, by what the last census saw, and,
- * on this machine, by whether their process is still there (R7, R8).
+ * Which sessions live, as a collector sees them: by what they wrote, by what the last census saw, by the
+ * storage's clock where it has one, and, on this machine, by whether their process is still there (R7, R8).
  */
 import { CorruptionError, RepositoryBusyError } from "../../../errors.ts";
 import { isProcessAlive } from "../../../posix/index.ts";
 import { type Census, decodeSession, type Session, type SessionSeen } from "../../format/index.ts";
+import type { ObjectInfo } from "../../../storage/index.ts";
+import { objectsOf } from "../early-listing.ts";
 import type { Named } from "../protocol.ts";
 import type { Repository } from "../repository.ts";
 import { openRecord } from "../sealed-records.ts";
@@ -17,6 +19,8 @@ export interface ObservedSession {
   readonly session: string;
   readonly kind: Session["kind"];
   readonly hostname: string;
+  /** By its own clock, for people; empty when its objects are gone. */
+  readonly time: string;
   readonly newestName: string;
   readonly newestNumber: number;
   /** Of the newest, by this collector's clock, in milliseconds. */
@@ -29,10 +33,18 @@ export interface ObservedSession {
   readonly ackedMarks: readonly string[];
 }
 
+export interface SessionsSeen {
+  /** All but the collector's own. */
+  readonly sessions: readonly ObservedSession[];
+  /** The storage's time, in milliseconds, where it has one: its own newest object has just been put. */
+  readonly storageNowMs: number | undefined;
+}
+
 interface SessionObjects {
   readonly names: string[];
   newest: Session;
   newestName: string;
+  storedMs: number | undefined;
 }
 
 /** Whose clock a census's times are of: only this machine's own are compared. */
@@ -44,25 +56,28 @@ export function clockOf(repository: Repository): string {
 /**
  * Lists locks/ and looks at each session, and at those that the last census saw alive and that have vanished.
  *
+ * @param own         the collector's own, which is not among the answer
  * @param settlingMs  for how long what seems dead counts as alive
  */
 export async function observeSessions(
   repository: Repository,
   censuses: readonly Named<Census>[],
+  own: string | undefined,
   settlingMs: number,
-): Promise<ObservedSession[]> {
+): Promise<SessionsSeen> {
   const listed = await listSessions(repository);
   const now = repository.environment.clock.now();
+  const storageNowMs = own === undefined ? undefined : listed.get(own)?.storedMs;
   const before = lastCensus(censuses, clockOf(repository));
   const seen = new Map((before?.sessionsSeen ?? []).map((entry) => [entry.session, entry]));
   const observed = [...listed].map(([session, objects]) =>
-    observe(repository, session, objects, seen.get(session), { now, settlingMs }),
+    observe(repository, session, objects, seen.get(session), { now, storageNowMs, settlingMs }),
   );
   for (const entry of seen.values()) {
     if (!listed.has(entry.session) && entry.state === "active")
       observed.push(vanished(entry, { now, settlingMs }));
   }
-  return observed;
+  return { sessions: observed.filter(({ session }) => session !== own), storageNowMs };
 }
 
 /** The newest census by one clock. */
@@ -86,10 +101,14 @@ async function listSessions(repository: Repository): Promise<Map<string, Session
   const gone = new Set<string>();
   for (let round = 0; round < roundsMax; round++) {
     const goneBefore = gone.size;
-    const names: string[] = [];
-    for await (const { name } of repository.storage.list("locks")) names.push(name);
-    await readSessions(repository, names, read, gone);
-    if (gone.size === goneBefore) return newestOf(names, read);
+    const objects = await objectsOf(repository.storage, "locks");
+    await readSessions(
+      repository,
+      objects.map(({ name }) => name),
+      read,
+      gone,
+    );
+    if (gone.size === goneBefore) return newestOf(objects, read);
   }
   throw new RepositoryBusyError("Cannot tell which sessions live: they come and go all the time", {
     hint: "Run again when fewer backups are at work",
@@ -102,7 +121,6 @@ async function readSessions(
   read: Map<string, Session | undefined>,
   gone: Set<string>,
 ): Promise<void> {
-  const registry = await repository.writerRegistry();
   for (const name of names) {
     if (read.has(name) || gone.has(name)) continue;
     const stored = await repository.storage.get("locks", name);
@@ -112,6 +130,7 @@ async function readSessions(
     }
     try {
       const content = openRecord(repository, "session", stored);
+      const registry = await repository.registryFor(content);
       read.set(name, decodeSession(registry.verify("session", content).body));
     } catch (error) {
       if (!(error instanceof CorruptionError)) throw error;
@@ -121,20 +140,20 @@ async function readSessions(
 }
 
 function newestOf(
-  names: readonly string[],
+  objects: readonly ObjectInfo[],
   read: ReadonlyMap<string, Session | undefined>,
 ): Map<string, SessionObjects> {
   const sessions = new Map<string, SessionObjects>();
-  for (const name of names) {
+  for (const { name, storedMs } of objects) {
     const body = read.get(name);
     if (body === undefined) continue;
     const known = sessions.get(body.session);
     if (known === undefined)
-      sessions.set(body.session, { names: [name], newest: body, newestName: name });
+      sessions.set(body.session, { names: [name], newest: body, newestName: name, storedMs });
     else {
       known.names.push(name);
       if (body.number > known.newest.number)
-        Object.assign(known, { newest: body, newestName: name });
+        Object.assign(known, { newest: body, newestName: name, storedMs });
     }
   }
   return sessions;
@@ -142,15 +161,16 @@ function newestOf(
 
 interface Look {
   readonly now: number;
+  readonly storageNowMs?: number | undefined;
   readonly settlingMs: number;
 }
 
 function observe(
   repository: Repository,
   session: string,
-  { names, newest, newestName }: SessionObjects,
+  { names, newest, newestName, storedMs }: SessionObjects,
   seen: SessionSeen | undefined,
-  { now, settlingMs }: Look,
+  { now, storageNowMs, settlingMs }: Look,
 ): ObservedSession {
   const isSame = seen?.newestName === newestName;
   const firstSeenMs = isSame ? Date.parse(seen.firstSeen) : now;
@@ -158,6 +178,7 @@ function observe(
     session,
     kind: newest.kind,
     hostname: newest.hostname,
+    time: newest.time,
     newestName,
     newestNumber: newest.number,
     firstSeenMs,
@@ -165,7 +186,8 @@ function observe(
     objects: names,
     ackedMarks: newest.ackedMarks ?? [],
   };
-  const liveness = livenessOf(repository, newest, seen, now - firstSeenMs);
+  const idleMs = Math.max(now - firstSeenMs, (storageNowMs ?? 0) - (storedMs ?? Infinity));
+  const liveness = livenessOf(repository, newest, seen, idleMs);
   const isSettling = liveness !== "ended" && now - firstSeenMs < settlingMs;
   return { ...base, liveness: isSettling ? "live" : liveness };
 }
@@ -192,6 +214,7 @@ function vanished(entry: SessionSeen, { now, settlingMs }: Look): ObservedSessio
     session: entry.session,
     kind: entry.kind ?? "writer",
     hostname: "",
+    time: "",
     newestName: entry.newestName,
     newestNumber: entry.newestNumber,
     firstSeenMs,

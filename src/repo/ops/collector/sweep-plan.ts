@@ -1,6 +1,6 @@
 /** Which marks may be swept now, and which packs may be marked: pure. */
 import type { Census, Mark } from "../../format/index.ts";
-import type { Named } from "../protocol.ts";
+import type { Named, Stored } from "../protocol.ts";
 import type { ObservedSession } from "./sessions-seen.ts";
 
 export interface SweepDecision {
@@ -15,19 +15,26 @@ export function blocksSweeps(session: ObservedSession): boolean {
   return session.liveness === "live" && session.kind !== "collector";
 }
 
+export interface SweepClock {
+  readonly nowMs: number;
+  /** By the storage's clock, where it has one: by that, too, the grace must be over. */
+  readonly storageNowMs?: number | undefined;
+  readonly graceMs: number;
+}
+
 /**
  * A mark may be swept when its grace is over and every session that was there when it became visible has
  * ended or acknowledged it: those that came later have read it.
  */
 export function planSweeps(
-  marks: readonly Named<Mark>[],
+  marks: readonly Stored<Mark>[],
   censuses: readonly Named<Census>[],
   sessions: readonly ObservedSession[],
-  clock: { readonly nowMs: number; readonly graceMs: number },
+  clock: SweepClock,
 ): SweepDecision[] {
   const live = sessions.filter(blocksSweeps);
   return marks.map((mark) => {
-    const untilMs = Date.parse(mark.time) + clock.graceMs;
+    const untilMs = clock.nowMs + clock.graceMs - ageOf(mark, clock);
     const blocking = live.filter(
       ({ session, ackedMarks }) =>
         !ackedMarks.includes(mark.name) && mayKnowNothingOf(mark.name, session, censuses),
@@ -38,6 +45,11 @@ export function planSweeps(
       waitsFor: { ...(untilMs > clock.nowMs ? { untilMs } : {}), sessions: blocking },
     };
   });
+}
+
+/** Two hosts' clocks may differ, and the storage's may be set forward: the younger of two answers. */
+function ageOf({ time, storedMs }: Stored<Mark>, { nowMs, storageNowMs }: SweepClock): number {
+  return Math.min(nowMs - Date.parse(time), (storageNowMs ?? Infinity) - (storedMs ?? -Infinity));
 }
 
 /** False only if a census that was taken after the mark does not list the session: then it began later. */

@@ -12,7 +12,12 @@ import { putCensus } from "./census.ts";
 import { fenceGone } from "./fence.ts";
 import { settlingMs } from "./late-lists.ts";
 import type { PruneHooks, PruneOptions } from "./options.ts";
-import { hostsOf, type ObservedSession, observeSessions } from "./sessions-seen.ts";
+import {
+  hostsOf,
+  type ObservedSession,
+  observeSessions,
+  type SessionsSeen,
+} from "./sessions-seen.ts";
 import { blocksSweeps } from "./sweep-plan.ts";
 
 export interface View {
@@ -21,6 +26,8 @@ export interface View {
   readonly protocol: Protocol;
   /** All but the collector's own. */
   readonly sessions: readonly ObservedSession[];
+  /** By the storage's clock, where it has one. */
+  readonly storageNowMs: number | undefined;
   readonly snapshots: readonly StoredSnapshot[];
   /** Snapshots that came too late to count: garbage (R6). */
   readonly fencedSnapshots: readonly string[];
@@ -39,7 +46,7 @@ export async function lookAround(
   const listing = await listPacks(repository, signal);
   const before = await loadProtocol(repository);
   const settling = settlingMs(repository, options.graceMs);
-  const sessions = await sessionsOfOthers(repository, before, own, settling);
+  const { sessions, storageNowMs } = await sessionsOfOthers(repository, before, own, settling);
   const alive = sessions.filter(blocksSweeps);
   if (options.graceMs === 0 && alive.length > 0) {
     // So that the next run can tell whether they have moved since.
@@ -48,7 +55,7 @@ export async function lookAround(
     throw new RepositoryBusyError(
       `Cannot prune without a grace: ${alive.length === 1 ? "a session lives" : `${alive.length} sessions live`} on ${hostsOf(alive).join(", ")}`,
       {
-        hint: "Wait for it to end, or prune with a grace (24h unless given); a run that was killed on another host counts as dead once prune has seen it idle for half an hour",
+        hint: "Wait for it to end, or prune with a grace (24h unless given); a run that was killed on another host counts as dead half an hour after its last word, or, where the storage tells no times, half an hour after prune first saw it",
       },
     );
   }
@@ -64,17 +71,16 @@ export async function lookAround(
       },
     );
   }
-  return { listing, protocol, sessions, snapshots, fencedSnapshots: fenced };
+  return { listing, protocol, sessions, storageNowMs, snapshots, fencedSnapshots: fenced };
 }
 
-export async function sessionsOfOthers(
+export function sessionsOfOthers(
   repository: Repository,
   { censuses }: Protocol,
   own: Session | undefined,
   settlingMs: number,
-): Promise<ObservedSession[]> {
-  const sessions = await observeSessions(repository, censuses, settlingMs);
-  return sessions.filter(({ session }) => session !== own?.id);
+): Promise<SessionsSeen> {
+  return observeSessions(repository, censuses, own?.id, settlingMs);
 }
 
 const roundsMax = 100;

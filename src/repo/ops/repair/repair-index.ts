@@ -21,7 +21,7 @@ import type { Repository } from "../repository.ts";
 import { needsFullKey, putRecord } from "../sealed-records.ts";
 import { checkSessions } from "../check/stored-objects.ts";
 import type { Session } from "../sessions.ts";
-import { startExclusively } from "./exclusive.ts";
+import { startExclusively } from "../collector/exclusive.ts";
 import { readFooters } from "./pack-footers.ts";
 import { Salvage } from "./salvage.ts";
 
@@ -375,8 +375,7 @@ class IndexRepair {
   /** Sessions that nobody can read say nothing; what was found damaged is dealt with. */
   async #forgetDamage(listed: ReadonlyMap<string, number>): Promise<void> {
     const repository = this.#repository;
-    const registry = await repository.writerRegistry();
-    for await (const { object } of checkSessions(repository, registry))
+    for await (const { object } of checkSessions(repository))
       if (object !== undefined) await repository.storage.delete("locks", object);
     const noted = await loadDamagedPacks(repository);
     const left = [...noted].filter((name) => listed.has(name) && !this.#damaged.includes(name));
