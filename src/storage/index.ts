@@ -17,3 +17,4 @@ export {
   type StorageCall,
   type StorageTraits,
 } from "./storage.ts";
+export { WrappedStorage } from "./wrapped.ts";

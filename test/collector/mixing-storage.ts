@@ -1,11 +1,11 @@
 /** Storage that mixes the calls of several runs: in an order that follows from a seed, or at one point. */
 import type { ByteRange, ObjectInfo, ObjectKind, StorageCall } from "../../src/storage/index.ts";
-import { ForwardingStorage } from "../support/storage-forwarding.ts";
+import { WrappedStorage } from "../../src/storage/wrapped.ts";
 import type { Storage } from "../../src/storage/index.ts";
 
 const turnsMost = 12;
 
-export class JitteringStorage extends ForwardingStorage {
+export class JitteringStorage extends WrappedStorage {
   readonly #below: (limit: number) => number;
 
   /** @param below  a whole number from 0 to below its argument */
@@ -61,7 +61,7 @@ export class JitteringStorage extends ForwardingStorage {
 }
 
 /** Lets something else happen just before the first object of a kind is put. */
-export class InterruptedStorage extends ForwardingStorage {
+export class InterruptedStorage extends WrappedStorage {
   readonly #kind: ObjectKind;
   #event: (() => Promise<void>) | undefined;
 
@@ -87,7 +87,7 @@ export class InterruptedStorage extends ForwardingStorage {
 }
 
 /** Says that it has deleted these objects, and shows them still: a listing that lags behind. */
-export class KeepingStorage extends ForwardingStorage {
+export class KeepingStorage extends WrappedStorage {
   readonly #names: readonly string[];
 
   constructor(inner: Storage, names: readonly string[]) {

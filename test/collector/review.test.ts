@@ -4,13 +4,13 @@ import { addKey, encodeKeyFile, prune, Repository } from "../../src/repo/index.t
 import { Session } from "../../src/repo/ops/sessions.ts";
 import type { ObjectKind, Storage } from "../../src/storage/index.ts";
 import { fixedRandom } from "../support/fixed-random.ts";
-import { ForwardingStorage } from "../support/storage-forwarding.ts";
+import { WrappedStorage } from "../../src/storage/wrapped.ts";
 import { InterruptedStorage } from "./mixing-storage.ts";
 import { MemoryStorage } from "../support/storage-memory.ts";
 import { atOnce, daily, day, disk, hour, patched, PruneLab, touched } from "./prune-lab.ts";
 
 /** Lets something happen between a copy's pack and its index object. */
-class AfterCopyStorage extends ForwardingStorage {
+class AfterCopyStorage extends WrappedStorage {
   #event: (() => Promise<void>) | undefined;
   #hasCopied = false;
 
@@ -131,7 +131,7 @@ test("an index object that another prune has merged at once makes this one give 
   const old = await lab.backup(first);
   await lab.backup(patched(first, 0, disk("other", 32)));
   await lab.forget([old]);
-  const merged = new (class extends ForwardingStorage {
+  const merged = new (class extends WrappedStorage {
     readonly #put = new Set<string>();
 
     override put(...[kind, name, parts]: Parameters<Storage["put"]>): ReturnType<Storage["put"]> {

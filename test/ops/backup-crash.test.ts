@@ -16,7 +16,7 @@ import {
 import type { ObjectKind, Storage } from "../../src/storage/index.ts";
 import { RetryingStorage } from "../../src/storage/retrying.ts";
 import { fixedRandom } from "../support/fixed-random.ts";
-import { ForwardingStorage } from "../support/storage-forwarding.ts";
+import { WrappedStorage } from "../../src/storage/wrapped.ts";
 import {
   CrashingStorage,
   FlakyStorage,
@@ -182,7 +182,7 @@ test.each([
 });
 
 /** Notes how much each put brought. */
-class SizingStorage extends ForwardingStorage {
+class SizingStorage extends WrappedStorage {
   readonly sizes: number[] = [];
 
   override put(...args: Parameters<Storage["put"]>): ReturnType<Storage["put"]> {
@@ -211,7 +211,7 @@ test("a repository that is full, at every object", { timeout: 180_000 }, async (
 test("a storage of which every call fails once", async () => {
   using lab = await BackupLab.create();
   // Closing is the repository's; several runs share what is beneath.
-  const Lasting = class extends ForwardingStorage {
+  const Lasting = class extends WrappedStorage {
     override close(): Promise<void> {
       return Promise.resolve();
     }
@@ -269,7 +269,7 @@ function expectKnownFault(error: unknown): void {
 
 test("init whose last answer is lost has made its repository, and knows it again", async () => {
   using lab = await BackupLab.create();
-  const storage = new (class extends ForwardingStorage {
+  const storage = new (class extends WrappedStorage {
     override async put(...args: Parameters<Storage["put"]>): Promise<"created" | "exists"> {
       const answer = await super.put(...args);
       // As a try after one whose answer was lost.

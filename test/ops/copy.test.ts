@@ -22,7 +22,7 @@ import {
 import type { Storage } from "../../src/storage/index.ts";
 import { fixedRandom } from "../support/fixed-random.ts";
 import { CrashingStorage } from "../support/storage-faults.ts";
-import { ForwardingStorage } from "../support/storage-forwarding.ts";
+import { WrappedStorage } from "../../src/storage/wrapped.ts";
 import { MemoryStorage } from "../support/storage-memory.ts";
 import { kib, mib, noise } from "./restore-support.ts";
 
@@ -183,7 +183,7 @@ test("copies keep what a snapshot says, deltas stay deltas, and a second run cop
 });
 
 /** Counts reads of packs, and flips a byte of those that hold more than `soundBytes`. */
-class LongReadsFlip extends ForwardingStorage {
+class LongReadsFlip extends WrappedStorage {
   reads = 0;
   flipped = 0;
   readonly #soundBytes: number;
@@ -288,7 +288,7 @@ test("a source that forgets and prunes meanwhile loses nothing of what is being 
   const summary = await lab.copy(
     {},
     {},
-    new (class extends ForwardingStorage {
+    new (class extends WrappedStorage {
       #isFirst = true;
       override async put(...args: Parameters<Storage["put"]>) {
         if (args[0] === "data" && this.#isFirst) {

@@ -14,7 +14,7 @@ import { LimitedStorage } from "../../src/storage/limited.ts";
 import { parseRates, rateAt } from "../../src/storage/rate.ts";
 import { FlakyStorage } from "../support/storage-faults.ts";
 import { temporaryFolder } from "../support/storage-folders.ts";
-import { ForwardingStorage } from "../support/storage-forwarding.ts";
+import { WrappedStorage } from "../../src/storage/wrapped.ts";
 import { MemoryStorage } from "../support/storage-memory.ts";
 import { bytesOf, listed, nameOf } from "./storage-contract.ts";
 
@@ -150,7 +150,7 @@ describe("LimitedStorage", () => {
   });
 });
 
-class SlowStorage extends ForwardingStorage {
+class SlowStorage extends WrappedStorage {
   running = 0;
   most = 0;
 
@@ -233,7 +233,7 @@ describe("CountedStorage", () => {
 
   it("does not wait where no patience is wanted", async () => {
     const broken = new BackendError("Cannot look: 503", { temporary: true });
-    const remote = new (class extends ForwardingStorage {
+    const remote = new (class extends WrappedStorage {
       override get traits() {
         return { conditionalPut: true, local: false };
       }

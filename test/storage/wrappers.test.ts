@@ -13,7 +13,7 @@ import {
   RecordingStorage,
   SimulatedCrash,
 } from "../support/storage-faults.ts";
-import { ForwardingStorage } from "../support/storage-forwarding.ts";
+import { WrappedStorage } from "../../src/storage/wrapped.ts";
 import { MemoryStorage } from "../support/storage-memory.ts";
 import { bytesOf, listed, nameOf, storageContract } from "./storage-contract.ts";
 
@@ -71,7 +71,7 @@ function retrying(
   return { storage, delays };
 }
 
-class BrokenStorage extends ForwardingStorage {
+class BrokenStorage extends WrappedStorage {
   readonly #error: Error;
   tries = 0;
 

@@ -7,7 +7,7 @@ import type {
   Storage,
   StorageCall,
 } from "../../src/storage/index.ts";
-import { ForwardingStorage } from "./storage-forwarding.ts";
+import { WrappedStorage } from "../../src/storage/wrapped.ts";
 
 type GetCall = StorageCall & { readonly into?: Uint8Array };
 type ListCall = StorageCall & { readonly prefix?: string };
@@ -18,7 +18,7 @@ export class SimulatedCrash extends Error {
 }
 
 /** Lets `survive` mutations through; with the next one the process is dead, for reads as well. */
-export class CrashingStorage extends ForwardingStorage {
+export class CrashingStorage extends WrappedStorage {
   readonly #isTorn: boolean;
   #left: number;
   #isDead = false;
@@ -90,7 +90,7 @@ export class CrashingStorage extends ForwardingStorage {
 }
 
 /** Has room for so many bytes; deleting makes room again. */
-export class FullStorage extends ForwardingStorage {
+export class FullStorage extends WrappedStorage {
   #room: number;
 
   constructor(inner: Storage, bytes: number) {
@@ -130,7 +130,7 @@ export class FullStorage extends ForwardingStorage {
 }
 
 /** Flips one bit of what is read, each time anew; what is stored stays whole. */
-export class FlippingStorage extends ForwardingStorage {
+export class FlippingStorage extends WrappedStorage {
   readonly #random: (below: number) => number;
   readonly #kinds: readonly ObjectKind[];
   #flips = 0;
@@ -162,7 +162,7 @@ export class FlippingStorage extends ForwardingStorage {
 }
 
 /** Every call fails once for the moment, and works when it is made again; listings break off after one. */
-export class FlakyStorage extends ForwardingStorage {
+export class FlakyStorage extends WrappedStorage {
   readonly #failed = new Set<string>();
 
   override async put(
@@ -229,7 +229,7 @@ export interface RecordedCall {
 }
 
 /** Notes what was asked and when it was done, for tests of order: pack, then index, then snapshot. */
-export class RecordingStorage extends ForwardingStorage {
+export class RecordingStorage extends WrappedStorage {
   readonly calls: RecordedCall[] = [];
   #count = 0;
 

@@ -1,17 +1,12 @@
 /** Counts what a run puts into storage, while it may; a dry run's puts go nowhere. */
-import type {
-  ByteRange,
-  ObjectInfo,
-  ObjectKind,
-  Storage,
-  StorageCall,
-  StorageTraits,
+import {
+  type ObjectKind,
+  type Storage,
+  type StorageCall,
+  WrappedStorage,
 } from "../../../storage/index.ts";
 
-export class MeteredStorage implements Storage {
-  readonly location: string;
-  readonly traits: StorageTraits;
-  readonly #inner: Storage;
+export class MeteredStorage extends WrappedStorage {
   readonly #discard: boolean;
   readonly #beforePut: () => void;
   #bytesPut = 0;
@@ -24,11 +19,9 @@ export class MeteredStorage implements Storage {
     inner: Storage,
     options: { readonly discard: boolean; readonly beforePut?: () => void },
   ) {
-    this.#inner = inner;
+    super(inner);
     this.#discard = options.discard;
     this.#beforePut = options.beforePut ?? (() => undefined);
-    this.location = inner.location;
-    this.traits = inner.traits;
   }
 
   /** Stored bytes of the objects that were not there before. */
@@ -36,44 +29,24 @@ export class MeteredStorage implements Storage {
     return this.#bytesPut;
   }
 
-  async put(
+  override async put(
     kind: ObjectKind,
     name: string,
     parts: readonly Uint8Array[],
     call?: StorageCall,
   ): Promise<"created" | "exists"> {
     this.#beforePut();
-    const result = this.#discard ? "created" : await this.#inner.put(kind, name, parts, call);
+    const result = this.#discard ? "created" : await super.put(kind, name, parts, call);
     if (result === "created") for (const part of parts) this.#bytesPut += part.length;
     return result;
   }
 
-  get(
-    kind: ObjectKind,
-    name: string,
-    range?: ByteRange,
-    call?: StorageCall & { readonly into?: Uint8Array },
-  ): Promise<Uint8Array | undefined> {
-    return this.#inner.get(kind, name, range, call);
-  }
-
-  list(
-    kind: ObjectKind,
-    call?: StorageCall & { readonly prefix?: string },
-  ): AsyncIterable<ObjectInfo> {
-    return this.#inner.list(kind, call);
-  }
-
-  stat(kind: ObjectKind, name: string, call?: StorageCall): Promise<ObjectInfo | undefined> {
-    return this.#inner.stat(kind, name, call);
-  }
-
-  delete(kind: ObjectKind, name: string, call?: StorageCall): Promise<boolean> {
-    return this.#discard ? Promise.resolve(true) : this.#inner.delete(kind, name, call);
+  override delete(kind: ObjectKind, name: string, call?: StorageCall): Promise<boolean> {
+    return this.#discard ? Promise.resolve(true) : super.delete(kind, name, call);
   }
 
   /** The storage belongs to the repository. */
-  close(): Promise<void> {
+  override close(): Promise<void> {
     return Promise.resolve();
   }
 }
