@@ -10,6 +10,7 @@ import {
 const hourMs = 3_600_000;
 const dayMs = 24 * hourMs;
 const noon = new Date(2026, 5, 17, 12).getTime();
+const nowMs = new Date(2027, 5, 17, 12).getTime();
 
 function subject(timeMs: number, tags: string[] = [], hostname = "web1", paths = ["/disk"]) {
   return { timeMs, tags, hostname, paths };
@@ -17,7 +18,7 @@ function subject(timeMs: number, tags: string[] = [], hostname = "web1", paths =
 
 function kept(times: number[], policy: Partial<ForgetPolicy>): number[] {
   const newestFirst = times.map((time) => subject(time)).sort((a, b) => b.timeMs - a.timeMs);
-  return applyPolicy(newestFirst, { tags: [], ...policy })
+  return applyPolicy(newestFirst, { tags: [], ...policy }, nowMs)
     .filter((decision) => decision.keep)
     .map((decision) => decision.snapshot.timeMs);
 }
@@ -56,11 +57,8 @@ describe("applyPolicy()", () => {
   });
 
   it("names every reason for which a snapshot stays", () => {
-    const [decision] = applyPolicy([subject(noon, ["gold", "x"])], {
-      last: 1,
-      daily: 1,
-      tags: [["gold", "x"], ["lead"]],
-    });
+    const policy = { last: 1, daily: 1, tags: [["gold", "x"], ["lead"]] };
+    const [decision] = applyPolicy([subject(noon, ["gold", "x"])], policy, nowMs);
     expect(decision!.reasons).toEqual(["has tags gold,x", "last snapshot", "daily snapshot"]);
   });
 
@@ -90,6 +88,7 @@ describe("groupSnapshots()", () => {
         subject(2, [], "b", ["/x", "/y"]),
       ],
       ["host", "paths"],
+      () => "",
     );
     expect(groups.map((group) => group.snapshots.map((snapshot) => snapshot.timeMs))).toEqual([
       [3, 1],

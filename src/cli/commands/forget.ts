@@ -151,11 +151,12 @@ function print(output: Output, { groups, removed }: ForgetResult, isDry: boolean
 }
 
 function printGroup(output: Output, group: ForgetGroup, isDry: boolean): void {
-  const { hostname, paths, tags, decisions } = group;
+  const { hostname, paths, tags, key, decisions } = group;
   const names = [
-    ...(hostname === undefined ? [] : [`host ${hostname}`]),
+    ...(hostname === undefined ? [] : [`host ${printableName(hostname)}`]),
     ...(paths === undefined ? [] : [`paths ${paths.map(printableName).join(" ")}`]),
-    ...(tags === undefined ? [] : [`tags ${tags.join(",")}`]),
+    ...(tags === undefined ? [] : [`tags ${printableName(tags.join(","))}`]),
+    ...(key === undefined ? [] : [`written by key ${printableName(key)}`]),
   ];
   if (names.length > 0) output.line(`${names.join(", ")}:`);
   const stays = decisions.filter((decision) => decision.keep);
@@ -164,8 +165,8 @@ function printGroup(output: Output, group: ForgetGroup, isDry: boolean): void {
   const row = (snapshot: StoredSnapshot, reasons: readonly string[]): string[] => [
     snapshot.id.slice(0, 8),
     formatTime(new Date(snapshot.timeMs)),
-    snapshot.hostname,
-    snapshot.tags.join(","),
+    printableName(snapshot.hostname),
+    printableName(snapshot.tags.join(",")),
     reasons.join(", "),
   ];
   output.line(`keep ${plural(stays.length, "snapshot")}:`);
@@ -183,10 +184,11 @@ function printGroup(output: Output, group: ForgetGroup, isDry: boolean): void {
 function forgetDocument({ groups, removed }: ForgetResult): object[] {
   if (groups.length === 0)
     return [{ keep: [], remove: removed.map(snapshotDocument), reasons: [] }];
-  return groups.map(({ hostname, paths, tags, decisions }) => ({
+  return groups.map(({ hostname, paths, tags, key, decisions }) => ({
     host: hostname,
     paths,
     tags,
+    key,
     keep: decisions.filter((one) => one.keep).map(({ snapshot }) => snapshotDocument(snapshot)),
     remove: decisions.filter((one) => !one.keep).map(({ snapshot }) => snapshotDocument(snapshot)),
     reasons: decisions

@@ -25,7 +25,7 @@ export const command: Command = {
   ],
   async run({ output, openRepository }, args) {
     const repository = await openRepository(undefined, { readsSnapshots: true });
-    const { groupSnapshots, readableSnapshots, resolveSnapshot } =
+    const { groupSnapshots, loadStandings, readableSnapshots, resolveSnapshot } =
       await import("../../repo/index.ts");
     const filter = snapshotFilter(args);
     const wanted = new Set<string>();
@@ -34,14 +34,13 @@ export const command: Command = {
     const all = await readableSnapshots(repository, filter);
     const named = wanted.size === 0 ? all : all.filter(({ id }) => wanted.has(id));
     const latest = args.count("latest");
-    const newest = new Set(
-      latest === undefined
-        ? named
-        : groupSnapshots(named, ["host", "paths"]).flatMap((group) =>
-            group.snapshots.slice(0, latest),
-          ),
-    );
-    const shown = named.filter((snapshot) => newest.has(snapshot));
+    let shown = named;
+    if (latest !== undefined) {
+      const standings = await loadStandings(repository);
+      const groups = groupSnapshots(named, ["host", "paths"], (each) => standings.of(each));
+      const newest = new Set(groups.flatMap((group) => group.snapshots.slice(0, latest)));
+      shown = named.filter((snapshot) => newest.has(snapshot));
+    }
     if (output.json) {
       output.document(shown.map(snapshotDocument));
       return 0;
@@ -62,8 +61,8 @@ function row(snapshot: StoredSnapshot): string[] {
   return [
     snapshot.id.slice(0, 8),
     formatTime(new Date(snapshot.timeMs)),
-    snapshot.hostname,
-    snapshot.tags.join(","),
+    printableName(snapshot.hostname),
+    printableName(snapshot.tags.join(",")),
     formatBytes(summary["bytesTotal"] ?? 0),
     formatBytes(summary["bytesStored"] ?? 0),
     snapshot.paths.map(printableName).join(" "),

@@ -26,6 +26,7 @@ export {
   type PolicyDecision,
   type SnapshotGroup,
 } from "./forget-policy.ts";
+export { loadStandings, type Standings } from "./standing.ts";
 export {
   backup,
   backupTogether,

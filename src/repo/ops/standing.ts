@@ -24,7 +24,8 @@ export async function loadStandings(repository: Repository): Promise<Standings> 
   return {
     of({ writer, sequence }) {
       const last = registry.removedAfter(writer);
-      const isTrusted = cards.get(writer)?.role === "full" && (last === undefined || sequence <= last);
+      const isTrusted =
+        cards.get(writer)?.role === "full" && (last === undefined || sequence <= last);
       return isTrusted ? fullStanding : writer;
     },
     label: ({ writer }) => cards.get(writer)?.label ?? writer.slice(0, 8),

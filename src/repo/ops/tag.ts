@@ -37,7 +37,9 @@ export async function tag(repository: Repository, options: TagOptions): Promise<
     const all = await readableSnapshots(repository);
     const own = all.filter(({ writer }) => writer === repository.writer.writerId);
     const successors = new Map<string, string>();
-    const replaced = chosen(all, options).filter((snapshot) => !isSame(snapshot, options));
+    const replaced = chosen(all, options, repository.environment.clock.now()).filter(
+      (snapshot) => !isSame(snapshot, options),
+    );
     for (const snapshot of replaced) {
       const tags = newTags(snapshot.tags, options);
       const { id } = await rewriteSnapshot(repository, session, snapshot, { tags }, own);
@@ -65,9 +67,10 @@ function assertChange({ set, add = [], remove = [] }: TagOptions): void {
 function chosen(
   all: readonly StoredSnapshot[],
   { snapshots = [], filter = {} }: TagOptions,
+  nowMs: number,
 ): StoredSnapshot[] {
   if (snapshots.length === 0) return all.filter((snapshot) => matchesFilter(snapshot, filter));
-  return [...new Set(snapshots.map((wanted) => resolveAmong(all, wanted, filter)))];
+  return [...new Set(snapshots.map((wanted) => resolveAmong(all, wanted, filter, nowMs)))];
 }
 
 function newTags(tags: readonly string[], { set, add = [], remove = [] }: TagOptions): string[] {

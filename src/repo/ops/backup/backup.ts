@@ -24,6 +24,7 @@ import { releasedMarks } from "../released-marks.ts";
 import type { Repository } from "../repository.ts";
 import { Session } from "../sessions.ts";
 import { readableSnapshots, resolveSnapshot, type StoredSnapshot } from "../snapshots.ts";
+import { fullStanding, loadStandings } from "../standing.ts";
 import { filePieces, type NodeSource } from "../tree-reader.ts";
 import { BaseFinder } from "./base-finder.ts";
 import { deltaSource, openBaseCache } from "./delta-source.ts";

@@ -21,6 +21,7 @@ import {
   resolveAmong,
   type StoredSnapshot,
 } from "../snapshots.ts";
+import { fullStanding, loadStandings, type Standings } from "../standing.ts";
 import type { StoreTree } from "../tree-writer.ts";
 import { ChunkCopier } from "./chunk-copier.ts";
 import { ContentCopier, type Twin } from "./content-copier.ts";
@@ -36,9 +37,9 @@ export async function copySnapshots(
 ): Promise<CopySummary> {
   assertCopyable(source, target);
   const all = await readableSnapshots(source);
-  const wanted = chosen(all, options);
+  const wanted = chosen(all, options, source.environment.clock.now());
   if (options.dryRun === true) {
-    const there = new Copies(await readableSnapshots(target));
+    const there = await Copies.in(target, await readableSnapshots(target), source);
     const missing = wanted.filter((snapshot) => !there.has(snapshot));
     return new CopyRun(source, target, hooks).summary(
       missing.map(({ id }) => ({ sourceId: id, targetId: undefined })),
@@ -95,32 +96,57 @@ function cutAlike(
 function chosen(
   all: readonly StoredSnapshot[],
   { snapshots = [], filter = {} }: CopyOptions,
+  nowMs: number,
 ): StoredSnapshot[] {
   if (snapshots.length === 0) return all.filter((snapshot) => matchesFilter(snapshot, filter));
-  const ids = new Set(snapshots.map((wanted) => resolveAmong(all, wanted, filter).id));
+  const ids = new Set(snapshots.map((wanted) => resolveAmong(all, wanted, filter, nowMs).id));
   return all.filter(({ id }) => ids.has(id));
 }
 
-/** What the target has. */
+/**
+ * What the target has. A copy is taken for one only from a writer that may speak for others: who holds a
+ * backup key there could otherwise keep snapshots from being copied, and put other content into copies.
+ */
 class Copies {
   /** By id, and by the snapshot that it came from. */
   readonly #byOrigin = new Map<string, StoredSnapshot>();
   /** By host, time, size and paths: one run that backed up into both repositories. */
   readonly #runs = new Set<string>();
 
-  constructor(there: readonly StoredSnapshot[]) {
-    for (const snapshot of there) this.add(snapshot);
+  readonly #standings: Standings;
+  readonly #labelInSource: (snapshot: StoredSnapshot) => string;
+
+  private constructor(standings: Standings, labelInSource: (snapshot: StoredSnapshot) => string) {
+    this.#standings = standings;
+    this.#labelInSource = labelInSource;
+  }
+
+  static async in(
+    target: Repository,
+    there: readonly StoredSnapshot[],
+    source: Repository,
+  ): Promise<Copies> {
+    const sources = await loadStandings(source);
+    const copies = new Copies(await loadStandings(target), (each) => sources.label(each));
+    for (const snapshot of there) copies.add(snapshot);
+    return copies;
   }
 
   add(snapshot: StoredSnapshot): void {
     this.#byOrigin.set(snapshot.id, snapshot);
-    if (snapshot.original !== undefined) this.#byOrigin.set(snapshot.original, snapshot);
-    this.#runs.add(runOf(snapshot));
+    const isTrusted = this.#standings.of(snapshot) === fullStanding;
+    if (isTrusted && snapshot.original !== undefined)
+      this.#byOrigin.set(snapshot.original, snapshot);
+    this.#runs.add(runOf(snapshot, isTrusted ? undefined : this.#standings.label(snapshot)));
   }
 
   /** Copies go both ways: what came from the target itself is there as well. */
   has(snapshot: StoredSnapshot): boolean {
-    return this.of(snapshot) !== undefined || this.#runs.has(runOf(snapshot));
+    return (
+      this.of(snapshot) !== undefined ||
+      this.#runs.has(runOf(snapshot)) ||
+      this.#runs.has(runOf(snapshot, this.#labelInSource(snapshot)))
+    );
   }
 
   of({ id, original }: Pick<StoredSnapshot, "id" | "original">): StoredSnapshot | undefined {
@@ -136,8 +162,9 @@ class Copies {
   }
 }
 
-function runOf({ hostname, time, paths, summary }: StoredSnapshot): string {
-  return JSON.stringify([hostname, time, summary["bytesTotal"], ...paths]);
+/** @param key  the name that the admin gave to the key of a host: it may have one in each repository */
+function runOf({ hostname, time, paths, summary }: StoredSnapshot, key?: string): string {
+  return JSON.stringify([key ?? null, hostname, time, summary["bytesTotal"], ...paths]);
 }
 
 /** What a killed copy sends twice: the packs since its last index object, these or a ninth of all. */
@@ -171,7 +198,7 @@ class CopyRun {
     const target = this.#target;
     const index = await target.writersIndex();
     const there = await readableSnapshots(target);
-    const copies = new Copies(there);
+    const copies = await Copies.in(target, there, this.#source);
     const missing = wanted.filter((snapshot) => !copies.has(snapshot));
     const own = there.filter(({ writer }) => writer === target.writer.writerId);
     const copied: CopiedSnapshot[] = [];
