@@ -198,3 +198,37 @@ test.each([hour, 0])(
     await session.end();
   },
 );
+
+test("without a grace a backup that began and ended meanwhile is seen, though its session is gone", async () => {
+  await using lab = await PruneLab.create();
+  const bytes = disk("disk");
+  await lab.forget([await lab.backup(bytes)]);
+  const interrupted = new InterruptedStorage(lab.storage, "index", async () => {
+    await lab.backup(bytes, "newcomer");
+    await deleteSessions(lab);
+  });
+  await lab.prune(atOnce, interrupted);
+  await lab.expectAllRestore();
+  await lab.prune(atOnce);
+  await lab.expectSound();
+});
+
+test("a run whose session somebody removed does not commit, nor say that it did", async () => {
+  await using lab = await PruneLab.create();
+  const bytes = disk("disk");
+  await lab.forget([await lab.backup(bytes)]);
+  // Nobody sees it: what it took up goes.
+  const sweepUnseen = async (): Promise<void> => {
+    await deleteSessions(lab);
+    await lab.prune(atOnce);
+  };
+  const early = new InterruptedStorage(lab.storage, "index", sweepUnseen);
+  await expect(lab.backup(patched(bytes, 0, disk("new", 8)), "early", early)).rejects.toThrow(
+    /removed this run's session.*nothing was committed/s,
+  );
+  await lab.expectAllRestore();
+  const late = new InterruptedStorage(lab.storage, "snapshots", sweepUnseen);
+  await expect(lab.backup(patched(bytes, 0, disk("new", 8)), "late", late)).rejects.toThrow(
+    /removed this run's session.*may lack/s,
+  );
+});

@@ -1,4 +1,4 @@
-/** The commit: the snapshot's object, between two looks at who is locked out (R6). */
+/** The commit: the snapshot's object, between two looks at who is locked out, and whether a prune sees us (R6). */
 import { FailedError } from "../../errors.ts";
 import type { Storage } from "../../storage/index.ts";
 import { encodeSnapshot, type Snapshot } from "../format/index.ts";
@@ -10,7 +10,8 @@ import type { Session } from "./sessions.ts";
 /**
  * @param storage  where to put it, if not straight into the repository's
  * @returns the snapshot's id
- * @throws {FailedError} when a collector has given the session up: the snapshot does not count then
+ * @throws {FailedError} when a collector has given the session up, so that the snapshot does not count, or
+ *   cannot have seen it, so that something may be missing
  */
 export async function commitSnapshot(
   repository: Repository,
@@ -19,25 +20,40 @@ export async function commitSnapshot(
   storage: Storage = repository.storage,
 ): Promise<string> {
   await session.refreshBeforeCommit();
-  const isFenced = async (): Promise<boolean> => {
-    const { fences } = await loadProtocol(repository, ["mark"]);
-    return fences.some((fence) => fence.fenced.includes(session.id));
+  const look = async (): Promise<Standing> => {
+    const [{ fences }, isRecorded] = await Promise.all([
+      loadProtocol(repository, ["mark"]),
+      session.isRecorded(),
+    ]);
+    if (fences.some((fence) => fence.fenced.includes(session.id))) return "fenced";
+    return isRecorded ? "alive" : "removed";
   };
-  if (await isFenced()) throw lockedOut("nothing was committed");
+  const before = await look();
+  if (before !== "alive") throw refusal(before, "nothing was committed");
   const { id: repoId, keys, writer, environment } = repository;
   const context = { storage, id: repoId, keys, writer, environment };
   const id = await putRecord(context, "snapshot", encodeSnapshot(snapshot));
-  if (await isFenced()) {
+  const after = await look();
+  if (after === "removed") throw refusal(after, `snapshot ${id.slice(0, 8)} may lack some of it`);
+  if (after === "fenced") {
     const protocol = await loadProtocol(repository, ["mark", "verdict"]);
     const wasSeen = protocol.verdicts.some((verdict) => verdict.seenSnapshots.includes(id));
     if (!wasSeen || !snapshotCounts(protocol, id, session.id))
-      throw lockedOut(`snapshot ${id.slice(0, 8)} may not count`);
+      throw refusal(after, `snapshot ${id.slice(0, 8)} may not count`);
   }
   return id;
 }
 
-function lockedOut(state: string): FailedError {
-  return new FailedError(`Cannot commit: a prune took this run for dead, and ${state}`, {
-    hint: "Run again: what was stored is kept and will not be sent again",
-  });
+/** `fenced`: a collector has given the session up; `removed`: its object is gone, which no collector did. */
+type Standing = "alive" | "fenced" | "removed";
+
+function refusal(standing: Exclude<Standing, "alive">, state: string): FailedError {
+  if (standing === "fenced")
+    return new FailedError(`Cannot commit: a prune took this run for dead, and ${state}`, {
+      hint: "Run again: what was stored is kept and will not be sent again",
+    });
+  return new FailedError(
+    `Cannot commit: somebody removed this run's session from locks/, so a prune may have deleted what it relies on: ${state}`,
+    { hint: "Run again, and remove nothing from locks/: prune takes away what is over" },
+  );
 }

@@ -102,6 +102,17 @@ export class Session {
     if (this.#ageMs > 60_000) await this.#put("active");
   }
 
+  /**
+   * Whether its objects are still there. Any host may delete in locks/, and a restic user may mean well:
+   * then prune has not seen this session. The one before counts, since a storage may show the newest late.
+   */
+  async isRecorded(): Promise<boolean> {
+    const { storage } = this.#repository;
+    for (const name of [this.#newest, this.#previous])
+      if (name !== undefined && (await storage.stat("locks", name)) !== undefined) return true;
+    return false;
+  }
+
   /** Says that nothing depends on this session any more. */
   async end(state: Exclude<SessionState, "active"> = "ended"): Promise<void> {
     this.#stopRefreshing();

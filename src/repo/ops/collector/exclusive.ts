@@ -11,8 +11,10 @@ import { type ObservedSession, observeSessions } from "./sessions-seen.ts";
 export async function startExclusively(repository: Repository, what: string): Promise<Session> {
   const session = await Session.start(repository, "collector");
   try {
-    const { sessions } = await observeSessions(repository, [], session.id, 0);
-    const other = sessions.find((one) => isAtWork(one, repository.environment.clock.now()));
+    const { sessions, storageNowMs } = await observeSessions(repository, [], session.id, 0);
+    // Where the storage has no clock, those of two hosts are compared: who is a little late only waits.
+    const nowMs = storageNowMs === undefined ? repository.environment.clock.now() : -Infinity;
+    const other = sessions.find((one) => isAtWork(one, nowMs));
     if (other === undefined) return session;
     throw new RepositoryBusyError(
       `Cannot ${what}: another prune or repair is at work on ${other.hostname} since ${other.time}`,
@@ -24,7 +26,6 @@ export async function startExclusively(repository: Repository, what: string): Pr
   }
 }
 
-/** Where the storage has no clock those of two hosts are compared: who is a little late is only made to wait. */
 function isAtWork({ kind, liveness, time, ttlSeconds }: ObservedSession, nowMs: number): boolean {
   if (kind !== "collector" || liveness !== "live") return false;
   return nowMs - Date.parse(time) < ttlSeconds * 1000;

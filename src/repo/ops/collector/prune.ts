@@ -8,6 +8,7 @@ import { IndexWriter } from "../../blob-index/index.ts";
 import { BlobReader } from "../../blobs/index.ts";
 import { encodeMark, type Mark } from "../../format/index.ts";
 import { listPacks, openFullIndex } from "../check/open-index.ts";
+import { namesOf } from "../early-listing.ts";
 import { hiddenPacks, loadProtocol, type Named } from "../protocol.ts";
 import { startExclusively } from "./exclusive.ts";
 import type { Repository } from "../repository.ts";
@@ -272,16 +273,21 @@ class PruneRun implements AsyncDisposable {
   }
 
   /**
-   * Hosts whose sessions began after this run looked: they may have taken up a pack before its mark was
-   * there. What begins later has read the mark.
+   * Hosts whose sessions began after this run looked, or which have committed since: they may have taken
+   * up a pack before its mark was there. What begins later has read the mark. Snapshots are looked at
+   * last: whoever ended, and whose session somebody has cleared away, has put his.
    */
   async #newcomers(): Promise<string[]> {
-    const known = new Set(this.#view.sessions.map(({ session }) => session));
-    const { protocol } = this.#view;
+    const { protocol, sessions, snapshots, fencedSnapshots } = this.#view;
+    const known = new Set(sessions.map(({ session }) => session));
     const now = await sessionsOfOthers(this.#repository, protocol, this.#session, 0);
     const isNew = ({ session, kind }: ObservedSession): boolean =>
       !known.has(session) && kind !== "collector";
-    return hostsOf(now.sessions.filter(isNew));
+    const hosts = hostsOf(now.sessions.filter(isNew));
+    const before = new Set([...snapshots.map(({ id }) => id), ...fencedSnapshots]);
+    const after = await namesOf(this.#repository.storage, "snapshots");
+    const hasNewSnapshot = after.some((name) => !before.has(name));
+    return hosts.length === 0 && hasNewSnapshot ? ["a host that has just committed"] : hosts;
   }
 
   /**

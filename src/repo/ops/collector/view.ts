@@ -4,6 +4,7 @@
  */
 import { CorruptionError, RepositoryBusyError } from "../../../errors.ts";
 import { listPacks } from "../check/open-index.ts";
+import { namesOf } from "../early-listing.ts";
 import { loadProtocol, type Protocol } from "../protocol.ts";
 import type { Repository } from "../repository.ts";
 import type { Session } from "../sessions.ts";
@@ -103,7 +104,5 @@ async function settledSnapshots(repository: Repository, protocol: Protocol): Pro
 }
 
 async function snapshotNames({ storage }: Repository): Promise<string> {
-  const names: string[] = [];
-  for await (const { name } of storage.list("snapshots")) names.push(name);
-  return names.sort().join();
+  return (await namesOf(storage, "snapshots")).sort().join();
 }
