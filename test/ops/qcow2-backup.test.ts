@@ -1,5 +1,6 @@
 /** A guest's disk in a qcow2 file is kept as the guest sees it. */
-import { copyFileSync, readFileSync } from "node:fs";
+import { copyFileSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { backup, listEntries, resolveSnapshot } from "../../src/repo/index.ts";
 import { requires } from "../support/requires.ts";
@@ -81,5 +82,48 @@ describe("backup of a qcow2 file", () => {
     expect(isIncomplete).toBe(true);
     const allowed = await summaryOf(place, { paths, backingDirs: [place.folder] });
     expect(allowed).toMatchObject({ warnings: [], bytesTotal: 8 << 20 });
+  });
+
+  it("does not let a guest choose what is read by a header in its raw disk", async (context) => {
+    requires(context, hasQemuImg, "qemu-img is not installed");
+    await using place = await TestPlace.create();
+    const folder = place.path("source");
+    // Another guest's disk in the same folder, and the header that leads to it.
+    writeFileSync(join(folder, "other.raw"), Buffer.alloc(8 << 20, "secret"));
+    const header = place.path("source", "header");
+    qemuImg("create", "-q", "-f", "qcow2", "-F", "raw", "-b", "other.raw", header);
+    const bytes = readFileSync(header);
+    const disk = (name: string): string => join(folder, name);
+    const stored = async (file: string, options: object = {}) => {
+      const { snapshotId, warnings } = await summaryOf(place, { paths: [file], ...options });
+      const repository = await place.repository();
+      const snapshot = await resolveSnapshot(repository, snapshotId!);
+      for await (const { entry } of listEntries(repository, snapshot, { path: file }))
+        return { size: entry.metadata.size, isGuestView: entry.disk !== undefined, warnings };
+      return { size: -1, isGuestView: false, warnings };
+    };
+
+    writeFileSync(disk("a.raw"), Buffer.concat([bytes, Buffer.alloc(2 << 20)]));
+    const raw = await stored(disk("a.raw"));
+    expect(raw).toMatchObject({ size: bytes.length + (2 << 20), isGuestView: false });
+    expect(raw.warnings.join()).toContain("its name says that it is a raw disk");
+
+    // A raw disk on the first night, a header on the second.
+    writeFileSync(disk("b.img"), Buffer.alloc(4 << 20, "disk"));
+    await stored(disk("b.img"));
+    writeFileSync(disk("b.img"), Buffer.concat([bytes, Buffer.alloc(3 << 20)]));
+    const later = await stored(disk("b.img"));
+    expect(later).toMatchObject({ size: bytes.length + (3 << 20), isGuestView: false });
+    expect(later.warnings.join()).toContain("it was a raw disk in the last backup");
+
+    // Never seen before, and of a name that says nothing.
+    writeFileSync(disk("c.img"), bytes);
+    await expect(stored(disk("c.img"))).rejects.toThrow();
+    const { warnings } = await summaryOf(place, { paths: [disk("c.img"), disk("a.raw")] });
+    expect(warnings.join()).toMatch(/may be another guest's[^]*--no-image/);
+    const allowed = await stored(disk("c.img"), { backingDirs: [folder] });
+    expect(allowed).toMatchObject({ size: 8 << 20, isGuestView: true });
+    copyFileSync(header, disk("c.qcow2"));
+    expect(await stored(disk("c.qcow2"))).toMatchObject({ size: 8 << 20, warnings: [] });
   });
 });

@@ -2,7 +2,8 @@
  * Opens a qcow2 file and all it stands on.
  *
  * An image may name any file of the host as its backing file, and a guest may have written the image:
- * so only files in the image's own folder, or below folders that the user named, are opened.
+ * so only files in the image's own folder, or below folders that the user named, are opened. Even those in
+ * its own folder may be other guests' disks: only where it is certain that the file is no raw disk.
  */
 import { closeSync, constants, fstatSync, openSync, readSync, realpathSync } from "node:fs";
 import { dirname, resolve } from "node:path";
@@ -32,13 +33,20 @@ const snapshotTableBytesRead = 16 << 20;
 
 /**
  * @param fd  of the image, which is closed on failure; with the chain's others it is the caller's to close
- * @param backingDirs  folders below which backing and data files may lie, beside the image's own
+ * @param backingDirs  folders below which backing and data files may lie
+ * @param isCertain  that the file is a qcow2 file, and not a raw disk whose guest wrote a header into it: they
+ *   may lie beside it, too
  * @throws {FailedError} that says what is wrong and what to do
  */
-export function openChain(fd: number, path: string, backingDirs: readonly string[]): Qcow2Chain {
+export function openChain(
+  fd: number,
+  path: string,
+  backingDirs: readonly string[],
+  isCertain: boolean,
+): Qcow2Chain {
   const fds: number[] = [];
   try {
-    return new ChainOpener(path, backingDirs, fds).open(fd);
+    return new ChainOpener(path, backingDirs, isCertain, fds).open(fd);
   } catch (error) {
     for (const open of fds) closeSync(open);
     throw error;
@@ -48,11 +56,13 @@ export function openChain(fd: number, path: string, backingDirs: readonly string
 class ChainOpener {
   readonly #path: string;
   readonly #backingDirs: readonly string[];
+  readonly #isCertain: boolean;
   readonly #fds: number[];
   readonly #seen = new Set<string>();
 
-  constructor(path: string, backingDirs: readonly string[], fds: number[]) {
+  constructor(path: string, backingDirs: readonly string[], isCertain: boolean, fds: number[]) {
     this.#path = path;
+    this.#isCertain = isCertain;
     this.#backingDirs = backingDirs.map((dir) => realPath(resolve(dir)) ?? resolve(dir));
     this.#fds = fds;
   }
@@ -136,9 +146,17 @@ class ChainOpener {
     const folder = realPath(dirname(from)) ?? dirname(from);
     const path = realPath(resolve(folder, plain));
     if (path === undefined) throw new FailedError(`${fault} does not exist`);
-    const isAllowed =
-      dirname(path) === folder || this.#backingDirs.some((dir) => isBelow(path, dir));
-    if (isAllowed) return path;
+    if (this.#backingDirs.some((dir) => isBelow(path, dir))) return path;
+    const isBeside = dirname(path) === folder;
+    if (isBeside && this.#isCertain) return path;
+    if (isBeside) {
+      throw new FailedError(
+        `${fault} may be another guest's: ${printableName(from)} could be a raw disk whose guest wrote a qcow2 header into it`,
+        {
+          hint: `If it is a qcow2 file: let its name end with .qcow2, or say --backing-dir ${printableName(folder)}. If it is a raw disk: --no-image ${printableName(from)}`,
+        },
+      );
+    }
     throw new FailedError(`${fault} lies elsewhere, at ${printableName(path)}`, {
       hint: `If it is to be read: --backing-dir ${printableName(dirname(path))}`,
     });

@@ -14,6 +14,8 @@ import { faultToFailure, fileBytes, openChain, type Qcow2Chain } from "./open-ch
 
 export interface Qcow2Options {
   readonly backingDirs: readonly string[];
+  /** See `openChain`; it is unless said otherwise. */
+  readonly isCertain?: boolean;
   readonly zstd: DecompressZstd;
 }
 
@@ -39,7 +41,7 @@ export class Qcow2Source implements DiskSource, Disposable {
 
   /** @param fd  of the image; it is closed with the source, or on failure */
   constructor(fd: number, path: string, options: Qcow2Options) {
-    this.chain = openChain(fd, path, options.backingDirs);
+    this.chain = openChain(fd, path, options.backingDirs, options.isCertain ?? true);
     this.path = path;
     this.size = this.chain.header.size;
     this.#zstd = options.zstd;

@@ -30,15 +30,21 @@ export async function openGuestDisk(
   { name }: DiskFormat,
   options: GuestDiskOptions,
 ): Promise<GuestDisk> {
-  if (name === "qcow2") return openQcow2(fd, path, options.backingDirs);
+  if (name === "qcow2") return openQcow2(fd, path, options.backingDirs, isQcow2Name(path));
   return QemuSource.open(fd, path, name, options);
 }
 
 /** Takes the descriptor over. */
-export function openQcow2(fd: number, path: string, backingDirs: readonly string[]): Qcow2Source {
+export function openQcow2(
+  fd: number,
+  path: string,
+  backingDirs: readonly string[],
+  isCertain = true,
+): Qcow2Source {
   let engine: ReturnType<typeof openZstd> | undefined;
   return new Qcow2Source(fd, path, {
     backingDirs,
+    isCertain,
     zstd: (frame, plainBytes) => (engine ??= openZstd("off")).decompress(frame, plainBytes),
   });
 }
@@ -86,8 +92,30 @@ export function asListed({ metadata, disk }: DirectoryEntry): FileMetadata {
   return disk === undefined ? metadata : { ...metadata, size: disk.fileBytes };
 }
 
-/** Whether a file that is named is read as its guest sees it. */
-export function hasGuestView(path: string): boolean {
+/**
+ * A guest can write any header into its raw disk, and choose by it what the host reads. So a file is not
+ * believed to be a container where its name, or the last backup, has it as a raw disk.
+ *
+ * @param before  the file in the parent
+ * @returns why it is kept as a raw disk; undefined when the header is believed
+ */
+export function headerDoubt(
+  path: string,
+  { name }: DiskFormat,
+  before: DirectoryEntry | undefined,
+): string | undefined {
+  if (/\.raw$/i.test(path)) return "its name says that it is a raw disk";
+  const wasRaw = before?.content !== undefined && before.disk === undefined;
+  if (!wasRaw || !name.endsWith("qcow2") || isQcow2Name(path)) return undefined;
+  return "it was a raw disk in the last backup. Was it converted? Let its name end with .qcow2";
+}
+
+function isQcow2Name(path: string): boolean {
+  return /\.qcow2?$/i.test(path);
+}
+
+/** Whether a file that is named, and was kept as its bytes, is to be read as its guest sees it now. */
+export function hasGuestView(path: string, before: DirectoryEntry): boolean {
   let fd: number;
   try {
     fd = openSync(nameToBytes(path), constants.O_RDONLY | constants.O_NONBLOCK);
@@ -96,7 +124,8 @@ export function hasGuestView(path: string): boolean {
   }
   try {
     const format = diskFormat(fd);
-    return format !== undefined && bytesReason(format) === undefined;
+    if (format === undefined || headerDoubt(path, format, before) !== undefined) return false;
+    return bytesReason(format) === undefined;
   } finally {
     closeSync(fd);
   }

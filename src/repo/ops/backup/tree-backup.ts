@@ -45,6 +45,7 @@ import {
   failureText,
   type GuestDisk,
   hasGuestView,
+  headerDoubt,
   openGuestDisk,
 } from "./guest-disk.ts";
 import type { BackupOptions, ChangedRanges } from "./options.ts";
@@ -228,7 +229,7 @@ class TreeBuilder {
       return;
     }
     const state = before === undefined ? "new" : "changed";
-    const format = this.#diskFormat(path, opened.file);
+    const format = this.#diskFormat(path, opened.file, before);
     if (format !== undefined) await this.#guestDisk(opened.file, name, before, format);
     else if (this.#isImage(path, opened.file)) await this.#imageFile(opened.file, name, before);
     else await this.#ordinaryFile(opened.file, name, state);
@@ -276,8 +277,21 @@ class TreeBuilder {
   }
 
   /** Which disk format is to be read as its guest sees it. */
-  #diskFormat(path: string, file: SourceFile): DiskFormat | undefined {
+  #diskFormat(
+    path: string,
+    file: SourceFile,
+    before: DirectoryEntry | undefined,
+  ): DiskFormat | undefined {
     const format = this.#isDisk(path) ? diskFormat(file.fd) : undefined;
+    const isOfName = this.#choices.images.matches(path);
+    const doubt = format && headerDoubt(path, format, isOfName ? undefined : before);
+    if (doubt !== undefined) {
+      this.#context.tally.warn(
+        `${printableName(path)} begins like a ${format!.title}, which a guest can write there: it is kept as a raw disk, since ${doubt}`,
+        false,
+      );
+      return undefined;
+    }
     const reason = format && bytesReason(format);
     if (format === undefined || reason === undefined) return format;
     const kept = `${printableName(path)} is a ${format.title}: it is kept as the bytes of its file`;
@@ -384,7 +398,8 @@ class TreeBuilder {
   }
 
   /** With `--image` or `--no-image` an unchanged file may have to be cut otherwise. */
-  #isSameKind(path: string, { content, disk }: DirectoryEntry): boolean {
+  #isSameKind(path: string, before: DirectoryEntry): boolean {
+    const { content, disk } = before;
     if (disk !== undefined) {
       // What it stood on may have changed although it did not.
       const isWhole =
@@ -393,7 +408,7 @@ class TreeBuilder {
     }
     if (this.#choices.noImages.matches(path)) return content?.kind !== "image";
     if (this.#choices.images.matches(path) && content?.kind !== "image") return false;
-    return !this.#isDisk(path) || !hasGuestView(path);
+    return !this.#isDisk(path) || !hasGuestView(path, before);
   }
 
   #isImage(path: string, file: SourceFile): boolean {
