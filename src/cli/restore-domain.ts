@@ -33,6 +33,7 @@ export async function runRestoreDomain(
       name: args.text("name"),
       folder: folder === undefined ? undefined : resolve(host.cwd, folder),
       replace: args.flag("replace"),
+      trustDefinition: args.flag("trust-definition"),
       verify: args.flag("verify"),
     },
     restoreHooks(context),

@@ -11,14 +11,17 @@ import { commitSnapshot } from "../../src/repo/ops/commit.ts";
 import { Session } from "../../src/repo/ops/sessions.ts";
 import type { StoreTree } from "../../src/repo/ops/tree-writer.ts";
 
-/**
- * @param makeTree  stores nodes by what it is given, whatever they hold, and returns the root's id
- * @returns the snapshot's id
- */
+/** Stores nodes, and chunks of files, by what it is given, whatever they hold; returns the root's id. */
+export type MakeTree = (
+  storeTree: StoreTree,
+  storeChunk: (bytes: Uint8Array) => Promise<Uint8Array>,
+) => Promise<Uint8Array>;
+
+/** @returns the snapshot's id */
 export async function forgeSnapshot(
   repository: Repository,
   claims: Partial<Snapshot>,
-  makeTree?: (storeTree: StoreTree) => Promise<Uint8Array>,
+  makeTree?: MakeTree,
 ): Promise<string> {
   const session = await Session.start(repository, "writer");
   const tree =
@@ -48,7 +51,7 @@ export async function forgeSnapshot(
 async function storeNodes(
   repository: Repository,
   session: Session,
-  makeTree: (storeTree: StoreTree) => Promise<Uint8Array>,
+  makeTree: MakeTree,
 ): Promise<string> {
   const { storage, keys, id: repoId, environment } = repository;
   const index = await repository.writersIndex();
@@ -68,7 +71,14 @@ async function storeNodes(
     level: "auto",
   });
   try {
-    const root = await makeTree((node) => writer.storeTree(node));
+    const root = await makeTree(
+      (node) => writer.storeTree(node),
+      async (bytes) => {
+        const id = writer.chunkId(bytes);
+        await writer.storeChunk(id, bytes);
+        return id;
+      },
+    );
     await writer.flush();
     await indexWriter.write();
     return toHex(root);

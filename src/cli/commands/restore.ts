@@ -63,6 +63,11 @@ export const command: Command = {
       type: "boolean",
       describe: "with --libvirt: over a domain that is shut off, and over files that exist",
     },
+    "trust-definition": {
+      type: "boolean",
+      describe:
+        "with --libvirt: also where a backup key wrote a definition that wants more of this host than its own disks",
+    },
     include: {
       alias: "i",
       ...patternOption,
@@ -107,7 +112,7 @@ export const command: Command = {
   },
   async run(context, args) {
     if (args.flag("libvirt")) return runRestoreDomain(context, args);
-    for (const name of ["connect", "name", "replace"])
+    for (const name of ["connect", "name", "replace", "trust-definition"])
       if (args.flag(name) || args.text(name) !== undefined)
         throw new UsageError(`--${name} belongs to --libvirt`);
     const options = restoreOptions(context, args);

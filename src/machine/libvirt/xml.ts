@@ -85,6 +85,13 @@ export function attributeOf(element: XmlElement | undefined, name: string): stri
   return element?.attributes.get(name)?.value;
 }
 
+/** All pieces of text between markup, their values trimmed; in elements with children, too. */
+export function xmlTexts(xml: string): XmlValue[] {
+  return [...xml.matchAll(/>([^<]+)</g)].map((match) =>
+    textAt(xml, match.index + 1, match.index + match[0].length - 1),
+  );
+}
+
 export interface XmlEdit {
   readonly start: number;
   readonly end: number;

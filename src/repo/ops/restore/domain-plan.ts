@@ -1,6 +1,7 @@
 /** Where the disks of a domain go, and what its definition says then. */
 import { basename, dirname, join } from "node:path";
 import { FailedError } from "../../../errors.ts";
+import { printableName } from "../../../names.ts";
 import {
   childrenOf,
   type DomainDisk,
@@ -57,6 +58,15 @@ export function planDomain(
     const value = elementAt(at, "source")?.attributes.get("file") ?? at?.text;
     if (value !== undefined) edits.push({ ...value, by: escapeXml(nvramPath) });
   }
+  const writtenPaths = [...placed.map(({ path }) => path), ...(isNvramKept ? [nvramPath!] : [])];
+  const twice = writtenPaths.find((path, at) => writtenPaths.indexOf(path) !== at);
+  if (twice !== undefined)
+    throw new FailedError(
+      `Cannot restore two disks of ${printableName(newName)} to ${printableName(twice)}`,
+      {
+        hint: "Restore them one by one: ashlar restore SNAP:/machines/NAME/DISK --to FILE",
+      },
+    );
   return {
     name: newName,
     uuid: name === undefined ? definition.uuid : undefined,

@@ -19,11 +19,14 @@ import { basename, dirname, join } from "node:path";
 import { CorruptionError, FailedError } from "../../../errors.ts";
 import { Virsh, VirshError } from "../../../machine/index.ts";
 import { isLockedForWriting } from "../../../posix/index.ts";
+import { printableName } from "../../../names.ts";
 import { dump } from "../dump.ts";
 import { listEntries } from "../list-entries.ts";
 import type { Repository } from "../repository.ts";
 import { resolveSnapshot, type SnapshotFilter, type StoredSnapshot } from "../snapshots.ts";
+import { reachOf, strayPaths } from "./definition-reach.ts";
 import { type DomainPlan, planDomain } from "./domain-plan.ts";
+import { fullStanding, loadStandings } from "../standing.ts";
 import type { RestoreHooks } from "./options.ts";
 import { restore } from "./restore.ts";
 
@@ -39,6 +42,8 @@ export interface RestoreDomainOptions {
   readonly folder?: string | undefined;
   /** Over a domain that is shut off and over files that exist. */
   readonly replace?: boolean | undefined;
+  /** What the definition wants of this host is given to it, also where a backup key wrote it. */
+  readonly trustDefinition?: boolean | undefined;
   readonly verify?: boolean | undefined;
 }
 
@@ -49,6 +54,7 @@ export interface RestoredDomain {
   readonly bytesWritten: number;
 }
 
+const reachShown = 8;
 const definitionName = "domain.xml";
 const definitionBytesMax = 16 << 20;
 
@@ -61,6 +67,7 @@ export async function restoreDomain(
   const place = await findDomain(repository, snapshot, options.path);
   const xml = String(await bytesOf(repository, snapshot, `${place.folder}/${definitionName}`));
   const plan = planDomain(xml, place.names, options);
+  if (options.trustDefinition !== true) await assertHarmless(repository, snapshot, plan, options);
   const virsh = new Virsh(options.connect);
   await assertFree(virsh, plan, options.replace === true);
   let bytesWritten = 0;
@@ -103,6 +110,33 @@ export async function restoreDomain(
   };
 }
 
+/** Who holds a full key could define domains as he likes anyway; others' definitions may not reach for this host. */
+async function assertHarmless(
+  repository: Repository,
+  snapshot: StoredSnapshot,
+  plan: DomainPlan,
+  { folder }: RestoreDomainOptions,
+): Promise<void> {
+  const standings = await loadStandings(repository);
+  if (standings.of(snapshot) === fullStanding) return;
+  const paths = pathsOf(plan);
+  const stray = folder === undefined ? strayPaths(paths) : [];
+  const found = [...new Set([...stray, ...reachOf(plan.xml, new Set(paths))])];
+  if (found.length === 0) return;
+  const shown = found.slice(0, reachShown).map(printableName).join(", ");
+  const more = found.length > reachShown ? ` and ${found.length - reachShown} more` : "";
+  throw new FailedError(
+    `Cannot restore the domain ${printableName(plan.name)}: key ${printableName(standings.label(snapshot))} wrote its definition, which wants of this host ${shown}${more}`,
+    {
+      hint: "Look at it: ashlar dump SNAP:/machines/NAME/domain.xml. If it may have that: --trust-definition. Disks go elsewhere by --target DIR, or one by one: ashlar restore SNAP:/machines/NAME/DISK --to FILE",
+    },
+  );
+}
+
+function pathsOf({ disks, nvram }: DomainPlan): string[] {
+  return [...disks.map(({ path }) => path), ...(nvram === undefined ? [] : [nvram])];
+}
+
 async function assertFree(virsh: Virsh, plan: DomainPlan, mayReplace: boolean): Promise<void> {
   const doing = `Cannot restore the domain ${plan.name}`;
   const state = await unlessUnknown(virsh.run(doing, ["domstate", "--domain", plan.name]));
@@ -111,10 +145,7 @@ async function assertFree(virsh: Virsh, plan: DomainPlan, mayReplace: boolean): 
       hint: "Shut it down, or restore beside it: --name NEW --target DIR",
     });
   await assertIdentity(virsh, doing, plan);
-  const paths = [
-    ...plan.disks.map(({ path }) => path),
-    ...(plan.nvram === undefined ? [] : [plan.nvram]),
-  ];
+  const paths = pathsOf(plan);
   for (const path of paths) assertUnused(doing, path);
   if (mayReplace) return;
   if (state !== undefined)
