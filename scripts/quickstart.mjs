@@ -116,7 +116,7 @@ async function needZstd() {
   const { openBuiltIn, openNative } = await import("../dist/repo/blobs/zstd.js");
   if ((openNative({}) ?? openBuiltIn({})) !== undefined) return;
   console.error("zstd-napi was not built, and this Node has no zstd of its own. Use Node 24, or:");
-  console.error("  apt-get install python3 make g++ && npm rebuild zstd-napi");
+  console.error("  apt-get install python3 make g++ && npm ci --include=optional");
   process.exit(1);
 }
 

@@ -7,7 +7,6 @@
  */
 import { createRequire } from "node:module";
 import zlib from "node:zlib";
-import type * as Binding from "zstd-napi/binding.js";
 import { CorruptionError, FailedError } from "../../errors.ts";
 import {
   zstdDeltaParameters,
@@ -54,17 +53,41 @@ export function openZstd(level: CompressionLevel): ZstdEngine {
   });
 }
 
+/** What is used of zstd-napi; the types are ours, since an optional package may not be there to compile with. */
+interface ZstdNapi {
+  readonly CCtx: new () => NapiEncoder;
+  readonly DCtx: new () => NapiDecoder;
+  readonly CParameter: Readonly<
+    Record<keyof ZstdParameters | "checksumFlag" | "dictIDFlag", number>
+  >;
+  compressBound(plainBytes: number): number;
+}
+
+interface NapiEncoder {
+  setParameter(parameter: number, value: number): void;
+  loadDictionary(dictionary: Uint8Array): void;
+  /** @returns bytes written */
+  compress2(into: Uint8Array, plain: Uint8Array): number;
+}
+
+interface NapiDecoder {
+  loadDictionary(dictionary: Uint8Array): void;
+  /** @returns bytes written */
+  decompress(into: Uint8Array, frame: Uint8Array): number;
+}
+
 const noDictionary = new Uint8Array(0);
 
 /** @returns undefined where zstd-napi was not built */
 export function openNative(parameters: EngineParameters): ZstdEngine | undefined {
-  let binding: typeof Binding;
+  const require = createRequire(import.meta.url);
+  let binding: ZstdNapi;
   try {
-    binding = createRequire(import.meta.url)("zstd-napi/binding.js") as typeof Binding;
+    binding = require("zstd-napi/binding.js") as ZstdNapi;
   } catch {
     return undefined;
   }
-  const makeEncoder = (settings: ZstdParameters | undefined): Binding.CCtx | undefined => {
+  const makeEncoder = (settings: ZstdParameters | undefined): NapiEncoder | undefined => {
     if (settings === undefined) return undefined;
     const made = new binding.CCtx();
     for (const [name, value] of Object.entries(settings) as [keyof ZstdParameters, number][]) {
