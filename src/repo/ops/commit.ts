@@ -20,13 +20,16 @@ export async function commitSnapshot(
   storage: Storage = repository.storage,
 ): Promise<string> {
   await session.refreshBeforeCommit();
+  const isFenced = async (): Promise<boolean> => {
+    const { fences } = await loadProtocol(repository, ["mark"]);
+    return fences.some((fence) => fence.fenced.includes(session.id));
+  };
   const look = async (): Promise<Standing> => {
-    const [{ fences }, isRecorded] = await Promise.all([
-      loadProtocol(repository, ["mark"]),
-      session.isRecorded(),
-    ]);
-    if (fences.some((fence) => fence.fenced.includes(session.id))) return "fenced";
-    return isRecorded ? "alive" : "removed";
+    const [wasFenced, isRecorded] = await Promise.all([isFenced(), session.isRecorded()]);
+    if (wasFenced) return "fenced";
+    if (isRecorded) return "alive";
+    // A collector fences before it takes a session away.
+    return (await isFenced()) ? "fenced" : "removed";
   };
   const before = await look();
   if (before !== "alive") throw refusal(before, "nothing was committed");
