@@ -69,6 +69,7 @@ export interface StoredForm {
 
 /** Where plain bytes are written; undefined: in memory of their own. */
 type Room = (bytes: number) => Uint8Array | undefined;
+const ownRoom: Room = () => undefined;
 
 const cacheBytesDefault = 16 * 1024 * 1024;
 const verifyRangesPerJob = 256;
@@ -78,7 +79,6 @@ export class BlobReader {
   readonly #secrets: PackSecrets;
   readonly #decoder: BlobDecoder;
   readonly #cache: PlainCache;
-  /** Chunks become bases, which go to other threads: what is shared is not copied on the way. */
   readonly #shared = new SharedSlab();
   readonly #ahead: ReadAhead;
   readonly #reading = new Map<string, Promise<Uint8Array>>();
@@ -119,10 +119,17 @@ export class BlobReader {
     return this.#read(cls, id, deltaDepthMax + 1);
   }
 
+  /**
+   * A chunk that goes to a lane: what is shared is not copied on the way. For nobody else: a slab is
+   * kept by its last piece, and freed late.
+   */
+  readBase(id: Uint8Array): Promise<Uint8Array> {
+    return this.#read("data", id, deltaDepthMax + 1, (bytes) => this.#shared.take(bytes));
+  }
+
   /** As it is stored: for who seals it again elsewhere. @throws {CorruptionError} */
   readForm(cls: BlobClass, id: Uint8Array): Promise<StoredForm> {
-    // Memory of its own: it is gone soon, and must not keep what lies beside it in a slab.
-    return this.#readAnywhere(cls, id, deltaDepthMax + 1, () => undefined);
+    return this.#readAnywhere(cls, id, deltaDepthMax + 1, ownRoom);
   }
 
   /** Divides blobs that will be read into such as lie near each other; see read-ahead.ts. */
@@ -206,13 +213,18 @@ export class BlobReader {
    * Single flight by id and depth. Who waits for a flight of some depth was itself asked for a greater
    * one, so flights never wait in a circle.
    */
-  async #read(cls: BlobClass, id: Uint8Array, depthBelow: number): Promise<Uint8Array> {
+  async #read(
+    cls: BlobClass,
+    id: Uint8Array,
+    depthBelow: number,
+    room: Room = ownRoom,
+  ): Promise<Uint8Array> {
     const cached = this.#cache.get(cls, id);
     if (cached !== undefined) return cached;
     const flight = `${cls} ${toHex(id)} ${depthBelow}`;
     const reading =
       this.#reading.get(flight) ??
-      this.#readAnywhere(cls, id, depthBelow).then((stored) => stored.plain);
+      this.#readAnywhere(cls, id, depthBelow, room).then((stored) => stored.plain);
     this.#reading.set(flight, reading);
     try {
       const plain = await reading;
@@ -227,7 +239,7 @@ export class BlobReader {
     cls: BlobClass,
     id: Uint8Array,
     depthBelow: number,
-    room: Room = cls === "data" ? (bytes: number) => this.#shared.take(bytes) : () => undefined,
+    room: Room,
   ): Promise<StoredForm> {
     const faults: CorruptionError[] = [];
     const tried = new Set<string>();

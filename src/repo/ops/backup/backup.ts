@@ -236,12 +236,12 @@ class BackupRun {
     return root;
   }
 
-  /** From a repository that is far a chunk costs more than from the disk. */
+  /** From a repository that is far a chunk costs more than from the disk. What is read becomes a base. */
   async #readChunk(): Promise<ReadChunk | undefined> {
     const { role, storage } = this.#repository;
     if (role !== "full" || !storage.traits.local) return undefined;
     const reader = await this.#repository.reader();
-    return (id) => reader.readBlob("data", id);
+    return (id) => reader.readBase(id);
   }
 
   get #makesDeltas(): boolean {
@@ -269,7 +269,7 @@ class BackupRun {
     if (!this.#makesDeltas) return undefined;
     const reader = cache === undefined ? await this.#repository.reader() : undefined;
     const read = (id: Uint8Array): Promise<Uint8Array | undefined> =>
-      cache?.read(id) ?? reader!.readBlob("data", id);
+      cache?.read(id) ?? reader!.readBase(id);
     const depthMost = (await this.#repository.writeSettings()).delta.depth;
     return new BaseFinder(new DeltaBases({ index, read, depthMost }), hooks, index);
   }
