@@ -32,13 +32,40 @@ export function nameToBytes(name: string): Buffer {
 
 /** For people: control characters, lone surrogates and backslashes are shown as escapes. */
 export function printableName(name: string): string {
-  return name.replace(/[\\\u0000-\u001f\u007f-\u009f\ud800-\udfff]/gu, (character) => {
+  const shown = /[\\\u0000-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069\ud800-\udfff]/gu;
+  return name.replace(shown, (character) => {
     const unit = character.charCodeAt(0);
     if (character === "\\") return "\\\\";
     if (character === "\n") return "\\n";
     if (unit >= 0xdc80 && unit <= 0xdcff) return `\\x${(unit - 0xdc00).toString(16)}`;
-    return unit < 0x100 ? `\\x${unit.toString(16).padStart(2, "0")}` : `\\u${unit.toString(16)}`;
+    return shownAsEscape(character);
   });
+}
+
+/** What terminals take for orders, but for line ends and tabs; and what turns the order of letters round. */
+const orders = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g;
+
+/** For a terminal: text of several lines, in which names are escaped already if anybody thought of it. */
+export function harmlessText(text: string): string {
+  return text.replace(orders, shownAsEscape);
+}
+
+/** JSON that means the same, with nothing in it that a terminal would obey. */
+export function harmlessJson(
+  value: unknown,
+  replacer?: (key: string, value: unknown) => unknown,
+): string {
+  return JSON.stringify(value, replacer).replace(
+    orders,
+    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
+}
+
+function shownAsEscape(character: string): string {
+  const unit = character.charCodeAt(0);
+  return unit < 0x100
+    ? `\\x${unit.toString(16).padStart(2, "0")}`
+    : `\\u${unit.toString(16).padStart(4, "0")}`;
 }
 
 function isLow(unit: number): boolean {

@@ -1,9 +1,13 @@
 /**
  * What a command says. Data goes to stdout, talk to stderr; `--json` turns the data into documents
  * of docs/json.md; `--quiet` leaves only warnings and errors.
+ *
+ * Names, hosts, tags and servers' words were written by others: no sequence of them reaches a terminal
+ * that would obey it, whoever forgot to escape it.
  */
 import type { Host } from "./host.ts";
 import { StoreError } from "../errors.ts";
+import { harmlessJson, harmlessText } from "../names.ts";
 import { ProgressLine } from "./progress.ts";
 
 export interface OutputOptions {
@@ -37,13 +41,13 @@ export class Output {
   line(text = ""): void {
     if (this.options.json || this.options.quiet) return;
     this.#progress.clear();
-    this.#host.stdout.write(`${text}\n`);
+    this.#host.stdout.write(`${harmlessText(text)}\n`);
   }
 
   /** The answer itself, which `--quiet` does not take away: what was asked for with `ls` or `cat`. */
   answer(text: string): void {
     this.#progress.clear();
-    this.#host.stdout.write(`${text}\n`);
+    this.#host.stdout.write(`${harmlessText(text)}\n`);
   }
 
   /** A line that only `--verbose` shows. */
@@ -55,7 +59,7 @@ export class Output {
   talk(text: string): void {
     if (this.options.quiet || this.options.json) return;
     this.#progress.clear();
-    this.#host.stderr.write(`${text}\n`);
+    this.#host.stderr.write(`${harmlessText(text)}\n`);
   }
 
   /** Something was left out or looks wrong: always shown, even with `--quiet`. */
@@ -63,14 +67,14 @@ export class Output {
     this.#warnings++;
     this.#progress.clear();
     const line = this.options.json
-      ? JSON.stringify({ message_type: "warning", message: text })
-      : `warning: ${text}`;
+      ? harmlessJson({ message_type: "warning", message: text })
+      : `warning: ${harmlessText(text)}`;
     this.#host.stderr.write(`${line}\n`);
   }
 
   /** One JSON document on a line of its own. */
   document(value: unknown): void {
-    this.#host.stdout.write(`${JSON.stringify(value, jsonValue)}\n`);
+    this.#host.stdout.write(`${harmlessJson(value, jsonValue)}\n`);
   }
 
   /** The last document of a long command. */
@@ -99,12 +103,12 @@ export class Output {
         hint: known?.hint,
         stack,
       };
-      this.#host.stderr.write(`${JSON.stringify(fields)}\n`);
+      this.#host.stderr.write(`${harmlessJson(fields)}\n`);
       return;
     }
-    this.#host.stderr.write(`ashlar: ${message}\n`);
-    if (known?.hint !== undefined) this.#host.stderr.write(`  ${known.hint}\n`);
-    if (stack !== undefined) this.#host.stderr.write(`${stack}\n`);
+    this.#host.stderr.write(`ashlar: ${harmlessText(message)}\n`);
+    if (known?.hint !== undefined) this.#host.stderr.write(`  ${harmlessText(known.hint)}\n`);
+    if (stack !== undefined) this.#host.stderr.write(`${harmlessText(stack)}\n`);
     if (isBug)
       this.#host.stderr.write(
         "This is a fault of ashlar itself. Please report it with the lines above.\n",

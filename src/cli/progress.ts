@@ -1,4 +1,5 @@
 /** Progress of long work: redrawn on a terminal four times a second, a status document a second with `--json`. */
+import { harmlessJson, printableName } from "../names.ts";
 import type { Host } from "./host.ts";
 import type { OutputOptions } from "./output.ts";
 import { formatBytes, formatSeconds } from "./text.ts";
@@ -70,7 +71,7 @@ export class ProgressLine {
       seconds_remaining: left === undefined ? undefined : Math.round(left),
       current: state.current,
     };
-    this.#host.stdout.write(`${JSON.stringify(status)}\n`);
+    this.#host.stdout.write(`${harmlessJson(status)}\n`);
   }
 
   #draw(state: ProgressState, rate: number, left: number | undefined): void {
@@ -82,7 +83,7 @@ export class ProgressLine {
     parts.push(`${formatBytes(rate)}/s`);
     if (state.bytesSent !== undefined) parts.push(`sent ${formatBytes(state.bytesSent)}`);
     if (left !== undefined) parts.push(`${formatSeconds(Math.max(0, left))} left`);
-    if (state.current !== undefined) parts.push(state.current);
+    if (state.current !== undefined) parts.push(printableName(state.current));
     const width = (this.#host.stderr.columns ?? 80) - 1;
     this.#host.stderr.write(`\r\u001b[K${parts.join("  ").slice(0, width)}`);
     this.#shown = true;

@@ -41,7 +41,9 @@ export const command: Command = {
     if (output.json) output.document({ message_type: "snapshot", ...snapshotDocument(snapshot) });
     else {
       const time = formatTime(new Date(snapshot.timeMs));
-      output.talk(`snapshot ${snapshot.id.slice(0, 8)} of ${snapshot.hostname} at ${time}:`);
+      output.talk(
+        `snapshot ${snapshot.id.slice(0, 8)} of ${printableName(snapshot.hostname)} at ${time}:`,
+      );
     }
     for await (const entry of listEntries(repository, snapshot, { path, withDisks: isLong })) {
       signal.throwIfAborted();
@@ -88,7 +90,7 @@ function diskDocument({ entry: { disk } }: ListedEntry): object | undefined {
 function longLine(listed: ListedEntry): string {
   const { path, entry, contentKind, allocatedBytes, partitions } = listed;
   const { metadata } = entry;
-  const owner = `${metadata.user || metadata.uid}:${metadata.group || metadata.gid}`;
+  const owner = printableName(`${metadata.user || metadata.uid}:${metadata.group || metadata.gid}`);
   const link = metadata.linkTarget === undefined ? "" : ` -> ${printableName(metadata.linkTarget)}`;
   const image =
     contentKind === "image"

@@ -1,6 +1,7 @@
 /** Who asked for what, when, and what came of it: one line of JSON for each request. */
 import { closeSync, openSync, writeSync } from "node:fs";
 import { FailedError } from "../../errors.ts";
+import { harmlessJson } from "../../names.ts";
 
 export interface AuditEntry {
   readonly time: string;
@@ -41,7 +42,8 @@ export class AuditLog {
 
   /** A log that cannot be written stops nobody; how many lines it lacks stands in the next that can. */
   write(entry: AuditEntry): void {
-    const line = JSON.stringify(this.#lost === 0 ? entry : { ...entry, linesLost: this.#lost });
+    // Read on a terminal as a rule.
+    const line = harmlessJson(this.#lost === 0 ? entry : { ...entry, linesLost: this.#lost });
     try {
       const bytes = Buffer.from(`${line}\n`, "utf8");
       for (let at = 0; at < bytes.length;) at += writeSync(this.#file, bytes, at);
