@@ -33,6 +33,8 @@ export interface NbdConnectOptions {
 const defaultTimeoutMs = 60_000;
 /** Other than content: a map of many extents. */
 const chunkBytesMax = 32 << 20;
+/** Of one answer; more than its content can be cut into. */
+const chunksMost = 100_000;
 
 export class NbdConnection implements Disposable {
   readonly #address: NbdAddress;
@@ -182,7 +184,10 @@ export class NbdConnection implements Disposable {
       if (pending === undefined) throw new NbdProtocolError("an answer came to no request");
       if (header.kind === "simple") await this.#simple(bytes, header, pending);
       else await this.#chunk(bytes, header, pending);
-      if (header.kind === "chunk" && !header.isDone) continue;
+      if (header.kind === "chunk" && !header.isDone) {
+        if (++pending.chunks > chunksMost) throw new NbdProtocolError("an answer has no end");
+        continue;
+      }
       pending.done();
       this.#pending.delete(header.cookie);
     }

@@ -6,12 +6,16 @@ import type { ReplyChunk, StatusExtent } from "./protocol-requests.ts";
 
 /** A server that answers in more pieces than this for one request is broken. */
 const piecesMost = 65_536;
+/** We ask for two at most. */
+const contextsMost = 16;
 
 /** One READ: parts come in any order, and must cover it exactly. */
 export class PendingRead {
   readonly offset: number;
   readonly into: Uint8Array;
   readonly settle: (error?: Error) => void;
+  /** That have come. */
+  chunks = 0;
   /** Of them, those that came as bytes: zeros may be told of instead. */
   contentBytes = 0;
   /** Ends of the parts that came, by their starts. */
@@ -65,6 +69,8 @@ export class PendingRead {
 /** One BLOCK_STATUS: a chunk for each context. */
 export class PendingStatus {
   readonly settle: (error?: Error) => void;
+  /** That have come. */
+  chunks = 0;
   readonly contexts = new Map<number, readonly StatusExtent[]>();
   #error: Error | undefined;
 
@@ -77,8 +83,11 @@ export class PendingStatus {
   }
 
   take(chunk: ReplyChunk): void {
-    if (chunk.type === "status") this.contexts.set(chunk.context, chunk.extents);
-    else if (chunk.type === "error") this.fail(chunk.error, chunk.message);
+    if (chunk.type === "status") {
+      if (this.contexts.has(chunk.context) || this.contexts.size === contextsMost)
+        throw new NbdProtocolError("a map of one kind came twice, or too many kinds");
+      this.contexts.set(chunk.context, chunk.extents);
+    } else if (chunk.type === "error") this.fail(chunk.error, chunk.message);
     else if (chunk.type !== "none")
       throw new NbdProtocolError("a BLOCK_STATUS got an answer of another kind");
   }
