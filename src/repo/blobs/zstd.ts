@@ -204,7 +204,7 @@ function checkFrame(frame: Uint8Array, plainBytes: number): void {
 function room(into: Uint8Array | undefined, length: number): Uint8Array {
   return into !== undefined && into.length >= length
     ? into.subarray(0, length)
-    : new Uint8Array(length);
+    : new Uint8Array(Buffer.allocUnsafeSlow(length).buffer); // all of it is written, or it is dropped
 }
 
 function wrongLength(): CorruptionError {
