@@ -164,7 +164,9 @@ function cannotMake(place: Buffer, cause: unknown): FailedError {
   return new FailedError(`Cannot open ${name}: ${(cause as Error).message}`, { cause });
 }
 
-/** Who does not keep the owner keeps no right that goes with it either. */
+/**
+ * Nothing of a guest lends out rights on this host: its programs are files here, whoever owns them.
+ */
 function giveMetadata({ type, stat }: GuestEntry, place: Buffer, { isRoot }: CopyOutOptions): void {
   const [uid, gid] = [Number(stat.uid), Number(stat.gid)];
   const seconds = (ns: bigint): number => Number(ns) / 1e9;
@@ -175,6 +177,6 @@ function giveMetadata({ type, stat }: GuestEntry, place: Buffer, { isRoot }: Cop
     return;
   }
   if (isRoot) chownSync(place, uid, gid);
-  chmodSync(place, Number(stat.mode) & (isRoot ? 0o7777 : 0o777));
+  chmodSync(place, Number(stat.mode) & (type === "dir" ? 0o1777 : 0o777));
   utimesSync(place, accessed, modified);
 }

@@ -2,6 +2,7 @@
 import { execFileSync, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import {
+  chmodSync,
   existsSync,
   lstatSync,
   mkdirSync,
@@ -49,6 +50,7 @@ function makeFiles(): string {
   writeFileSync(`${root}/new\nline "quoted" <2>`, "newline");
   writeFileSync(Buffer.from(`${root}/\xff\xfe`, "latin1"), "not UTF-8");
   writeFileSync(`${root}/-rf`, "dash");
+  chmodSync(`${root}/-rf`, 0o6755);
   writeFileSync(`${root}/empty`, "");
   writeFileSync(`${root}/dir/below/deep`, "deep", { mode: 0o640 });
   writeFileSync(`${root}/big`, Buffer.alloc(3 * mebibyte, "0123456789abcdef!"));
@@ -102,6 +104,8 @@ describe("a disk without partitions", () => {
     execFileSync("diff", ["-r", "--no-dereference", "--exclude=lost+found", files, target]);
     expect(statSync(`${target}/dir`).mtimeMs).toBe(1_700_000_000_000);
     expect(statSync(`${target}/dir/below/deep`).mode & 0o7777).toBe(0o640);
+    // No program of a guest lends out rights here.
+    expect(statSync(`${target}/-rf`).mode & 0o7777).toBe(0o755);
     expect(readlinkSync(`${target}/outside`)).toBe("../../../../etc/hostname");
     expect(statSync(`${target}/sparse`)).toMatchObject({ size: 20 * mebibyte, blocks: 0 });
   });
