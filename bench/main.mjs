@@ -6,6 +6,7 @@
  *   npm run bench -- [--images DIR] [a1 a2 a3 b1] [--quick] [--only TOOL] [--runs N] [--index]
  *   npm run bench -- --big [--big-scale X]
  *   npm run bench -- --profile
+ *   npm run bench -- --first-open
  */
 import { execFileSync, spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
@@ -41,6 +42,8 @@ const usage = `Usage: npm run bench -- [options] [a1 a2 a3 b1]
   --big            instead: peak memory with sparse images of 500 GB, 1 TB and 16 TiB; ashlar alone
   --big-scale X    with so much of their 20 and 40 GB of data (1); 1.4 times as much must be free
   --profile        instead: where the time goes, by stage; ashlar alone
+  --first-open     instead: bytes that a host downloads to open a repository of a million chunks for
+                   the first time; needs rclone, about a minute
   --program FILE   the ashlar to measure (dist/cli/main.js)
   --work DIR       folder for repositories and copies (a temporary one, removed afterwards)
   --no-save        print only, write no results`;
@@ -58,6 +61,7 @@ const { values: options, positionals } = parseArgs({
     big: { type: "boolean", default: false },
     "big-scale": { type: "string", default: "1" },
     profile: { type: "boolean", default: false },
+    "first-open": { type: "boolean", default: false },
     program: { type: "string" },
     work: { type: "string" },
     "no-save": { type: "boolean", default: false },
@@ -78,9 +82,10 @@ else process.exitCode = await main();
 
 async function main() {
   const tools = chosenTools();
-  const isAlone = options.big || options.profile;
+  const isAlone = options.big || options.profile || options["first-open"];
   const peers = ["restic", "borg"].filter((name) => !isAlone && tools[name] !== undefined);
-  const missing = missingPrograms(["time", "cmp", ...peers]);
+  const others = options["first-open"] ? ["rclone"] : [];
+  const missing = missingPrograms(["time", "cmp", ...peers, ...others]);
   if (missing !== undefined) {
     console.error(missing);
     return 2;
@@ -93,6 +98,7 @@ async function main() {
   try {
     if (options.big) return await measureBig(tools.ashlar, place);
     if (options.profile) return measureProfile(tools.ashlar, place);
+    if (options["first-open"]) return measureFirstOpen();
     return measureAll(Object.values(tools), place);
   } finally {
     rmSync(place, { recursive: true });
@@ -182,6 +188,26 @@ function measureProfile(make, place) {
   const text = profileMarkdown({ ...facts, rows });
   console.log(text);
   if (!options["no-save"]) write(`${facts.date}-${facts.commit}-profile`, text, { ...facts, rows });
+  return 0;
+}
+
+function measureFirstOpen() {
+  const script = join(import.meta.dirname, "first-open.mjs");
+  const args = [script, "--dist", join(program, "../..")];
+  const table = execFileSync(process.execPath, args, {
+    encoding: "utf8",
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  console.log(table);
+  if (options["no-save"]) return 0;
+  const facts = { ...dateAndCommit(), goal: "at most 48 bytes a chunk and 12 a base" };
+  const text = `# A first open of a repository with a million chunks, ${facts.date}, commit ${facts.commit}
+
+Counted by a proxy before \`rclone serve restic\`, headers and all; bytes do not depend on the machine.
+Goal: ${facts.goal}.
+
+${table}`;
+  write(`${facts.date}-${facts.commit}-first-open`, text, { ...facts, table });
   return 0;
 }
 

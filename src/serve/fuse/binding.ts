@@ -55,7 +55,7 @@ export function loadFuse(): FuseClass {
   } catch (cause) {
     const why = cause instanceof Error ? cause.message.split("\n")[0]! : String(cause);
     throw new FailedError(`Cannot mount: fuse-native does not load here (${why})`, {
-      hint: "It has binaries for x64 alone. Elsewhere: ashlar serve nbd SNAP:IMAGE --socket S, then nbdfuse FILE 'nbd+unix:///?socket=S' (Debian: libnbd-bin)",
+      hint: "It is an optional package with binaries for x64 alone. Without it: ashlar serve nbd SNAP:IMAGE --socket S, then nbdfuse FILE 'nbd+unix:///?socket=S' (Debian: libnbd-bin)",
       cause,
     });
   }
