@@ -135,17 +135,19 @@ function inRoot(command, ...args) {
 }
 
 function ashlar(...args) {
-  show("ashlar", args, process.execPath, [program, ...args]);
+  const status = show("ashlar", args, process.execPath, [program, ...args], [0, 3]);
+  if (status === 3) note("ended with 3: it is done, but for what the warnings say");
 }
 
 function shell(command, ...args) {
   show(command, args, command, args);
 }
 
-function show(name, words, command, args) {
+function show(name, words, command, args, accepted = [0]) {
   console.log(`$ ${[name, ...words].map(quoted).join(" ")}`);
   const { status, error } = spawnSync(command, args, { stdio: "inherit" });
-  if (status !== 0) throw new Error(`${name} ended with ${status ?? error?.message}`);
+  if (!accepted.includes(status)) throw new Error(`${name} ended with ${status ?? error?.message}`);
+  return status;
 }
 
 function quoted(word) {
