@@ -2,12 +2,23 @@
 import { execFileSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
-import { mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import http from "node:http";
 import { connect } from "node:net";
+import { networkInterfaces } from "node:os";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, describe, expect, it } from "vitest";
 import { rest } from "../../src/storage/rest/index.ts";
+import { networkOf } from "../../src/serve/rest/gateway.ts";
 import { hashPassword } from "../../src/serve/rest/index.ts";
 import { bytesOf, nameOf, storageContract } from "../storage/storage-contract.ts";
 import { requires } from "../support/requires.ts";
@@ -121,6 +132,14 @@ const put = (
   bytes: Uint8Array,
   name = nameOf(bytes),
 ) => ask(gateway, user, "POST", `/hosts/${kind}/${name}`, bytes);
+
+function linkOf(fd: string): string {
+  try {
+    return readlinkSync(`/proc/self/fd/${fd}`);
+  } catch {
+    return ""; // closed meanwhile
+  }
+}
 
 function filesBelow(folder: string): string[] {
   return readdirSync(folder, { recursive: true, withFileTypes: true })
@@ -442,7 +461,7 @@ describe("limits", () => {
   it("refuse what would be over the quota before it is sent, and count what is deleted", async () => {
     const gateway = await startWithRepository([
       hostsUsers[0]!,
-      { ...hostsUsers[1]!, quotaBytes: 25_000 },
+      { ...hostsUsers[1]!, quotaBytes: 33_000 },
     ]);
     expect((await put(gateway, "web1", "data", bytesOf(10_000))).status).toBe(200);
     expect((await put(gateway, "web1", "data", bytesOf(10_000, 2))).status).toBe(200);
@@ -454,6 +473,63 @@ describe("limits", () => {
     const racing = [5, 6, 7, 8].map((seed) => put(gateway, "web1", "data", bytesOf(2000, seed)));
     const statuses = (await Promise.all(racing)).map(({ status }) => status).sort();
     expect(statuses).toEqual([200, 200, 507, 507]);
+  });
+
+  it("count a block for the smallest object: a disk has only so many", async () => {
+    const gateway = await startWithRepository([{ ...hostsUsers[1]!, quotaBytes: 5 * 4096 }]);
+    const statuses: number[] = [];
+    for (let n = 0; n < 6; n++)
+      statuses.push((await put(gateway, "web1", "data", bytesOf(16, n + 1))).status);
+    expect(statuses).toEqual([200, 200, 200, 200, 200, 507]);
+  });
+
+  it("answer what is asked in one breath one by one", async () => {
+    const gateway = await startWithRepository();
+    const bytes = bytesOf(4 << 20);
+    const path = `/hosts/data/${nameOf(bytes)}`;
+    expect((await put(gateway, "admin", "data", bytes)).status).toBe(200);
+    const authorization = `Authorization: Basic ${btoa("admin:admin")}`;
+    const socket = connect(Number(new URL(gateway.url).port), "127.0.0.1");
+    socket.on("error", () => undefined);
+    socket.pause();
+    socket.write(`GET ${path} HTTP/1.1\r\nHost: x\r\n${authorization}\r\n\r\n`.repeat(200));
+    const opened = (): number =>
+      readdirSync("/proc/self/fd").filter((fd) => linkOf(fd).startsWith(gateway.served)).length;
+    await expect.poll(opened).toBe(1);
+    await sleep(300);
+    expect(opened()).toBe(1);
+    socket.destroy();
+    await expect.poll(opened).toBe(0);
+  });
+
+  it("of one address take only so many connections, and leave others theirs", async (context) => {
+    const own = Object.values(networkInterfaces())
+      .flat()
+      .find((each) => each?.family === "IPv4" && !each.internal)?.address;
+    requires(context, own !== undefined, "this machine has no address but its own loop");
+    const gateway = await start(hostsUsers, {
+      host: "0.0.0.0",
+      limits: { addressConnectionsMax: 3 },
+    });
+    const port = Number(new URL(gateway.url).port);
+    const held = Array.from({ length: 5 }, () => connect(port, own));
+    let closed = 0;
+    for (const socket of held)
+      socket
+        .on("error", () => undefined)
+        .on("close", () => closed++)
+        .resume();
+    await expect.poll(() => closed).toBe(2);
+    expect((await ask(gateway, "web1", "GET", "/hosts/index/")).status).toBe(404);
+    for (const socket of held) socket.destroy();
+    expect(["::ffff:10.1.2.3", "10.1.2.3", "::1", "127.0.0.9"].map(networkOf)).toEqual([
+      ...["10.1.2.3", "10.1.2.3"],
+      ...[undefined, undefined],
+    ]);
+    expect(["2001:db8:1:2::5", "2001:db8:1:2:3:4:5:6", "fe80::1%eth0"].map(networkOf)).toEqual([
+      ...["2001:db8:1:2", "2001:db8:1:2"],
+      "fe80:0:0:0",
+    ]);
   });
 
   it("answer 429 with Retry-After to who asks for more than his share", async () => {
@@ -589,6 +665,15 @@ describe("the gateway", () => {
       { user: "web1", method: "DELETE", status: 403, reason: "the role append may not do that" },
       { user: "web1", method: "GET", object: `/evil"%0a{"user":"admin"}`, status: 404 },
     ]);
+  });
+
+  it("writes nothing into its log that a terminal would obey", async () => {
+    const gateway = await startWithRepository();
+    await ask(gateway, "\u009b2Jx:\u009b", "GET", "/hosts/index/").catch(() => undefined);
+    await sendRaw(gateway, "GET /\u009b2J\u0085 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    await expect.poll(() => gateway.audit().length).toBeGreaterThan(0);
+    const log = readFileSync(join(gateway.folder, "audit.log"), "utf8");
+    expect(log).not.toMatch(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/);
   });
 
   it("finishes an upload that is under way when it is told to end", async () => {

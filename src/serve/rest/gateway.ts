@@ -64,12 +64,14 @@ export async function serveRest(options: GatewayOptions): Promise<Gateway> {
     headersTimeout: limits.headersTimeoutMs,
     requestTimeout: 0, // A body's time depends on its length: requests.ts.
     keepAliveTimeout: limits.idleTimeoutMs,
+    handshakeTimeout: limits.headersTimeoutMs,
     connectionsCheckingInterval: Math.min(5000, limits.headersTimeoutMs),
   };
   const server =
     tls === undefined ? http.createServer(settings) : https.createServer({ ...settings, ...tls });
   server.maxConnections = limits.connectionsMax;
   server.timeout = limits.idleTimeoutMs;
+  server.on("connection", limitAddresses(limits.addressConnectionsMax));
   const handle = (request: http.IncomingMessage, response: http.ServerResponse): void => {
     void requests.handle(request, response);
   };
@@ -104,6 +106,38 @@ export async function serveRest(options: GatewayOptions): Promise<Gateway> {
     },
     close: () => (closing ??= close()),
   };
+}
+
+/** Those of this machine are not counted: a proxy may stand there for everybody. */
+function limitAddresses(connectionsMax: number): (socket: Socket) => void {
+  const open = new Map<string, number>();
+  return (socket) => {
+    const address = networkOf(socket.remoteAddress ?? "");
+    if (address === undefined) return;
+    const count = open.get(address) ?? 0;
+    if (count >= connectionsMax) {
+      socket.destroy();
+      return;
+    }
+    open.set(address, count + 1);
+    socket.once("close", () => {
+      const left = open.get(address)! - 1;
+      if (left === 0) open.delete(address);
+      else open.set(address, left);
+    });
+  };
+}
+
+/** Of IPv6 the half that a network hands to one customer. @returns undefined for this machine's own */
+export function networkOf(address: string): string | undefined {
+  const plain = address.replace(/^::ffff:(?=\d+\.)/, "");
+  if (plain === "::1" || plain.startsWith("127.")) return undefined;
+  if (!plain.includes(":")) return plain;
+  const [head = "", tail = ""] = plain.split("%")[0]!.split("::");
+  const groups = (text: string): string[] => (text === "" ? [] : text.split(":"));
+  const [before, behind] = [groups(head), groups(tail)];
+  const zeros = Array.from({ length: Math.max(0, 8 - before.length - behind.length) }, () => "0");
+  return [...before, ...zeros, ...behind].slice(0, 4).join(":");
 }
 
 async function servedFolder(folder: string): Promise<string> {

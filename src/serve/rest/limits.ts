@@ -5,6 +5,8 @@ export interface Limits {
   /** Of config, keys and locks. */
   readonly smallObjectBytesMax: number;
   readonly connectionsMax: number;
+  /** Of one address that is not this machine's own, so that none takes all. */
+  readonly addressConnectionsMax: number;
   readonly headerBytesMax: number;
   /** Until a request's headers are there. */
   readonly headersTimeoutMs: number;
@@ -28,6 +30,7 @@ export const defaultLimits: Limits = {
   objectBytesMax: 256 * mebibyte,
   smallObjectBytesMax: mebibyte,
   connectionsMax: 512,
+  addressConnectionsMax: 128,
   headerBytesMax: 8192,
   headersTimeoutMs: 20_000,
   idleTimeoutMs: 60_000,

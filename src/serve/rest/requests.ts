@@ -50,14 +50,22 @@ export class Requests {
   readonly #shares: Shares;
   readonly #repositories = new Map<string, Promise<ServedRepository>>();
   readonly #inFlight = new Set<Promise<void>>();
+  readonly #ofSocket = new WeakMap<Socket, Promise<void>>();
 
   constructor(surroundings: RequestSurroundings) {
     this.#surroundings = surroundings;
     this.#shares = new Shares(surroundings.elapsed);
   }
 
+  /** One after the other of each connection: hundreds sent at once would each open a file and fill a buffer. */
   handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const done = this.#handle(request, response).finally(() => this.#inFlight.delete(done));
+    const { socket } = request;
+    const before = this.#ofSocket.get(socket) ?? Promise.resolve();
+    const done = before
+      // Who has gone is not answered, and what he asked for last is not done.
+      .then(() => (socket.destroyed ? undefined : this.#handle(request, response)))
+      .finally(() => this.#inFlight.delete(done));
+    this.#ofSocket.set(socket, done);
     this.#inFlight.add(done);
     return done;
   }
@@ -248,7 +256,7 @@ export class Requests {
       });
     } finally {
       clearTimeout(deadline);
-      repository.usage.settle(reserved, isStored ? course.received : 0);
+      repository.usage.settle(reserved, isStored ? course.received : undefined);
     }
     if (!isStored) throw new Refusal(409, "the object is there already");
   }

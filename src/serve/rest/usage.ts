@@ -1,9 +1,11 @@
-/** How large a repository is: measured, then counted along; measured anew now and then, since others may change it. */
+/** How much room a repository takes: measured, then counted along; measured anew now and then, since others may change it. */
 import { lstat, opendir } from "node:fs/promises";
 import { join } from "node:path";
 import { Refusal } from "./refusal.ts";
 
 const measureAgainMs = 10 * 60_000;
+/** A file takes this at least: who puts a million of a byte each fills the disk as well. */
+const blockBytes = 4096;
 /** When it seems full, in case something was deleted beside us. */
 const measureFullMs = 60_000;
 
@@ -23,8 +25,9 @@ export class Usage {
     this.#elapsed = elapsed;
   }
 
-  /** To be followed by `settle` with the same `bytes`. @throws {Refusal} 507 when they would be over the quota */
-  async reserve(bytes: number, quota: number): Promise<void> {
+  /** To be followed by `settle` with the same `size`. @throws {Refusal} 507 when it would be over the quota */
+  async reserve(size: number, quota: number): Promise<void> {
+    const bytes = roomOf(size);
     if (quota < Infinity) {
       await this.#measureAfter(measureAgainMs);
       if (this.#wouldHold(bytes) > quota) await this.#measureAfter(measureFullMs);
@@ -33,14 +36,16 @@ export class Usage {
     this.#reserved += bytes;
   }
 
-  settle(reserved: number, stored: number): void {
-    this.#reserved -= reserved;
-    this.#stored += stored;
-    this.#added += stored;
+  /** @param stored  its size; undefined when it was not stored */
+  settle(reserved: number, stored: number | undefined): void {
+    const bytes = stored === undefined ? 0 : roomOf(stored);
+    this.#reserved -= roomOf(reserved);
+    this.#stored += bytes;
+    this.#added += bytes;
   }
 
-  remove(bytes: number): void {
-    this.#stored = Math.max(0, this.#stored - bytes);
+  remove(size: number): void {
+    this.#stored = Math.max(0, this.#stored - roomOf(size));
   }
 
   #wouldHold(bytes: number): number {
@@ -63,6 +68,10 @@ export class Usage {
   }
 }
 
+function roomOf(size: number): number {
+  return Math.max(1, Math.ceil(size / blockBytes)) * blockBytes;
+}
+
 /** Files only; symlinks are not followed. */
 async function bytesBelow(folder: string, depth: number): Promise<number> {
   let bytes = 0;
@@ -71,7 +80,7 @@ async function bytesBelow(folder: string, depth: number): Promise<number> {
   for await (const entry of entries) {
     const path = join(folder, entry.name);
     if (entry.isDirectory()) bytes += depth > 0 ? await bytesBelow(path, depth - 1) : 0;
-    else if (entry.isFile()) bytes += (await lstat(path).catch(() => undefined))?.size ?? 0;
+    else if (entry.isFile()) bytes += roomOf((await lstat(path).catch(() => undefined))?.size ?? 0);
   }
   return bytes;
 }
