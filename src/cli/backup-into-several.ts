@@ -28,6 +28,7 @@ export async function backupIntoSeveral(
   choices: readonly RepositoryChoice[],
   options: BackupOptions,
 ): Promise<number> {
+  const { backupTogether, locationText } = await import("../repo/index.ts");
   const opened: { readonly repository: Repository; readonly at: number }[] = [];
   const results: Named<BackupOutcome>[] = [];
   for (const [at, choice] of choices.entries()) {
@@ -36,7 +37,7 @@ export async function backupIntoSeveral(
       opened.push({ repository, at });
       results[at] = { name: repository.storage.location, outcome: { error: undefined } };
     } catch (error) {
-      results[at] = { name: `repository ${at + 1}`, outcome: { error } };
+      results[at] = { name: locationText(choice.location), outcome: { error } };
       if (!isOneRepositorys(error)) throw error;
       tellFailure(output, results[at]);
     }
@@ -48,7 +49,6 @@ export async function backupIntoSeveral(
       "The repositories cut differently: each is served all the same, but copies between them share nothing with these backups.",
     );
   }
-  const { backupTogether } = await import("../repo/index.ts");
   const hooks = new SeveralHooks(output, signal, repositories.length);
   const outcomes = await backupTogether(repositories, options, (index) => hooks.of(index));
   for (const [index, outcome] of outcomes.entries()) {

@@ -8,6 +8,7 @@ import type { Host } from "./host.ts";
 import {
   cacheDirectory,
   credentialSources,
+  namedLocations,
   repositoryLocation,
   storageOptions,
 } from "./options.ts";
@@ -119,8 +120,10 @@ export class RepositoryOpener {
     location: string,
   ): Promise<OpenedStorage> {
     const host = this.#host;
-    const { Traffic } = await import("../repo/index.ts");
+    const { checkOptions, Traffic } = await import("../repo/index.ts");
     const traffic = new Traffic();
+    const options = storageOptions(this.#args);
+    checkOptions(options, [location, ...namedLocations(host, this.#args)]);
     const retryFor = this.#args.text("retry-for");
     this.#pace ??= this.#openPace();
     const storage = await open(location, {
@@ -129,7 +132,7 @@ export class RepositoryOpener {
       elapsed: () => host.elapsed(),
       random: () => host.random(),
       warn: this.#warn,
-      options: storageOptions(this.#args),
+      options,
       pace: await this.#pace,
       traffic,
       onRequest: this.#output.options.debug ? this.#showRequest : undefined,

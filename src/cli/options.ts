@@ -103,6 +103,16 @@ export function repositoryLocation(host: Host, args: CommandArguments): string {
   return location;
 }
 
+/** All that this command may open, as named. */
+export function namedLocations({ env }: Host, args: CommandArguments): string[] {
+  const repos = args.texts("repo");
+  return [
+    ...(repos.length > 0 ? repos : [env["ASHLAR_REPO"]]),
+    args.text("from") ?? env["ASHLAR_FROM_REPO"],
+    args.text("copy-parameters-from"),
+  ].filter((location) => location !== undefined);
+}
+
 export function credentialSources(
   args: CommandArguments,
   prefix: "" | "new-" | "from-" = "",

@@ -10,8 +10,10 @@ export * from "./ops/index.ts";
 export { encodeKeyFile, generateKeyFileKey, systemRandom, type Random } from "../crypto/index.ts";
 export { processIdentity } from "../posix/index.ts";
 export {
+  checkOptions,
   createPace,
   createStorage,
+  locationText,
   type OpenOptions,
   openStorage,
   type Pace,

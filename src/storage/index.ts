@@ -5,7 +5,7 @@ export type { OpenOptions } from "./layers.ts";
 export { createPace, type PaceOptions } from "./pace.ts";
 export { rateOf } from "./rate.ts";
 export { syncFolder } from "./durable-file.ts";
-export { createStorage, openStorage } from "./location.ts";
+export { checkOptions, createStorage, locationText, openStorage } from "./location.ts";
 export { createLocalStorage, LocalStorage, openLocalStorage } from "./local.ts";
 export {
   type ByteRange,

@@ -35,6 +35,7 @@ import {
   type Storage,
   type StorageCall,
   type StorageTraits,
+  objectText,
 } from "./storage.ts";
 
 /** What `link` answers where there are no hard links, as on FAT and some network file systems. */
@@ -107,7 +108,7 @@ export class LocalStorage implements Storage {
       await syncFolder(folder);
       return isNew ? "created" : "exists";
     } catch (error) {
-      throw backendError(error, `Cannot store ${kind} object ${name} in ${this.location}`);
+      throw backendError(error, `Cannot store ${objectText(kind, name)} in ${this.location}`);
     }
   }
 
@@ -120,7 +121,7 @@ export class LocalStorage implements Storage {
     call?.signal?.throwIfAborted();
     const path = this.#path(kind, name);
     const read = (file: FileHandle): Promise<Uint8Array> =>
-      readRange(file, `${kind} object ${name}`, range, call?.into);
+      readRange(file, objectText(kind, name), range, call?.into);
     try {
       // Packs are read in many pieces; all else once and whole.
       if (kind === "data" && range !== undefined) return await this.#packs.use(path, read);
@@ -131,7 +132,7 @@ export class LocalStorage implements Storage {
         await this.#assertPresent();
         return undefined;
       }
-      throw backendError(error, `Cannot read ${kind} object ${name} from ${this.location}`);
+      throw backendError(error, `Cannot read ${objectText(kind, name)} from ${this.location}`);
     }
   }
 
@@ -168,7 +169,7 @@ export class LocalStorage implements Storage {
         await this.#assertPresent();
         return undefined;
       }
-      throw backendError(error, `Cannot look at ${kind} object ${name} in ${this.location}`);
+      throw backendError(error, `Cannot look at ${objectText(kind, name)} in ${this.location}`);
     }
   }
 
@@ -183,7 +184,7 @@ export class LocalStorage implements Storage {
       await syncFolder(this.#folder(kind, name));
       return isGone;
     } catch (error) {
-      throw backendError(error, `Cannot delete ${kind} object ${name} from ${this.location}`);
+      throw backendError(error, `Cannot delete ${objectText(kind, name)} from ${this.location}`);
     }
   }
 

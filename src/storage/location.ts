@@ -65,6 +65,7 @@ async function reach(
   options: OpenOptions | undefined,
   ways: Ways,
 ): Promise<Storage> {
+  if (options !== undefined) checkOptions(options.options);
   if (location.scheme === "local") {
     const storage = await ways.local(location.path);
     return options === undefined ? storage : layered(storage, options);
@@ -108,18 +109,53 @@ function otherScheme(scheme: string): UsageError {
   );
 }
 
-/** A backend's options are its own to know; that one of another scheme is meant is seen here. */
 function surroundings(scheme: RemoteScheme, environment: OpenOptions | undefined): OpenOptions {
-  if (environment === undefined) {
-    throw new FailedError(`Cannot open repository ${scheme}:…: no surroundings were passed`, {
-      hint: "Pass OpenOptions as second argument",
-    });
+  if (environment !== undefined) return environment;
+  throw new FailedError(`Cannot open repository ${scheme}:…: no surroundings were passed`, {
+    hint: "Pass OpenOptions as second argument",
+  });
+}
+
+/**
+ * A backend's options are its own to know; here is seen whether any has one of that name, and whether
+ * any of the locations, where they are given, is its.
+ *
+ * @throws {UsageError}
+ */
+export function checkOptions(
+  options: Readonly<Record<string, string>>,
+  locations?: readonly string[],
+): void {
+  for (const key of Object.keys(options)) {
+    const scheme = remoteSchemes.find((known) => key.startsWith(`${known}.`));
+    if (scheme === undefined) {
+      throw new UsageError(`Cannot use option -o ${key}: no storage has one of that name`, {
+        hint: `Their names begin with ${remoteSchemes.map((known) => `${known}.`).join(", ")}`,
+      });
+    }
+    if (locations?.every((location) => !location.startsWith(`${scheme}:`)) !== true) continue;
+    throw new UsageError(
+      `Cannot use option -o ${key}: it is for repositories in ${scheme}:, and none was named`,
+      { hint: "Leave it out, or see whether -r or ASHLAR_REPO names the repository that is meant" },
+    );
   }
-  for (const key of Object.keys(environment.options)) {
-    if (remoteSchemes.some((known) => key.startsWith(`${known}.`))) continue;
-    throw new UsageError(`Cannot use option -o ${key}: no storage has one of that name`, {
-      hint: `Their names begin with ${remoteSchemes.map((known) => `${known}.`).join(", ")}`,
-    });
+}
+
+/** For messages about what could not be opened: as the storage would call itself, and never with a secret. */
+export function locationText(location: string): string {
+  const remote = remoteSchemes.find((scheme) => location.startsWith(`${scheme}:`));
+  if (remote === undefined) {
+    if (otherSchemes.test(location) || location === "") return "a repository that cannot be named";
+    return (parseLocation(location) as { readonly path: string }).path;
   }
-  return environment;
+  const rest = location.slice(remote.length + 1);
+  if (!rest.includes("@")) return location;
+  // SSH's user is no secret.
+  const sshUser = /^(?:\/\/)?[^:@/]+@[^@]+$/;
+  if (remote === "sftp" && sshUser.test(rest)) return location;
+  if (remote === "rest" && /^https?:/.test(rest) && URL.canParse(rest)) {
+    const { protocol, host, pathname } = new URL(rest);
+    return `rest:${protocol}//${host}${pathname.endsWith("/") ? pathname : `${pathname}/`}`;
+  }
+  return `${remote}:…`;
 }

@@ -155,7 +155,7 @@ class Patience {
     this.#failures = 0;
   }
 
-  /** Waits before the next try. @throws `error` itself when there is none */
+  /** Waits before the next try. @throws `error` when there is none */
   async afterFailure(error: unknown): Promise<void> {
     const { delayMsFirst, delayMsMax, patienceMs, clock, random, sleep, onRetry, isOver } =
       this.#options;
@@ -164,11 +164,24 @@ class Patience {
     if (this.#failures === 0) this.#end = now + patienceMs;
     const longest = Math.min(delayMsMax, delayMsFirst * 2 ** this.#failures++);
     const delayMs = longest / 2 + (random() * longest) / 2 + (error.retryAfterMs ?? 0);
-    if (now + delayMs > this.#end) throw error;
+    if (now + delayMs > this.#end) throw givenUp(error, this.#failures, patienceMs);
     onRetry?.(error, delayMs);
     await sleep(delayMs, this.#signal);
     this.#signal?.throwIfAborted();
   }
+}
+
+/** With what to do next, unless the error knows better. */
+function givenUp(error: BackendError, tries: number, patienceMs: number): BackendError {
+  if (error.hint !== undefined || tries < 2) return error;
+  const { cause, errno, retryAfterMs } = error;
+  return new BackendError(error.message, {
+    cause,
+    temporary: true,
+    ...(errno === undefined ? {} : { errno }),
+    ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
+    hint: `${tries} tries within ${Math.round(patienceMs / 1000)} s did not help: see whether the server is well, and run this again (--retry-for DURATION tries for longer)`,
+  });
 }
 
 async function attempt<T>(act: () => Promise<T>): Promise<{ value: T } | { error: unknown }> {

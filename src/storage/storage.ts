@@ -10,6 +10,11 @@ export type ObjectKind = (typeof objectKinds)[number];
 /** The only object not named by the SHA-256 of its bytes, alone in kind `config`. */
 export const configName = "config";
 
+/** For messages. */
+export function objectText(kind: ObjectKind, name: string): string {
+  return kind === "config" ? "the config" : `${kind} object ${name}`;
+}
+
 export interface ObjectInfo {
   /** 64 lower-case hexadecimal digits (or `config`); strangers' files are never listed. */
   readonly name: string;

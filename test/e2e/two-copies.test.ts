@@ -105,7 +105,7 @@ test("backup into two reads once and fails for none but the one that fails", asy
 
   rmSync(work.path("other", "config"));
   const half = await work.expect(3, ["backup", ...both, ...paths]);
-  expect(half.stderr).toContain("No snapshot in repository 2: Cannot open repository");
+  expect(half.stderr).toContain(`No snapshot in ${work.path("other")}: Cannot open repository`);
   expect(half.stdout).toContain("saved");
   const none = await work.expect(10, ["backup", "-r", "x", "-r", "y", ...paths]);
   expect(none.stdout).not.toContain("saved");

@@ -380,7 +380,7 @@ export function s3Failures(startedCeph: () => Ceph): void {
         }),
       );
       expect(misnamed.temporary).toBe(false);
-      expect(misnamed.hint).toContain("another name");
+      expect(misnamed.message).toContain("certificate is for another name");
       expect(impostor.seen).toEqual([]);
     });
 

@@ -151,10 +151,14 @@ describe("RecordingStorage", () => {
 describe("RetryingStorage", () => {
   const failure = new BackendError("Cannot look", { temporary: true });
 
-  it("waits twice as long each time, at most so long, until patience ends; the first error comes out", async () => {
+  it("waits twice as long each time, at most so long, until patience ends; the error then says what was tried", async () => {
     const inner = new BrokenStorage(failure);
     const { storage, delays } = retrying(inner, { patienceMs: 4000 });
-    await expect(storage.stat("data", name)).rejects.toBe(failure);
+    await expect(storage.stat("data", name)).rejects.toMatchObject({
+      message: failure.message,
+      temporary: true,
+      hint: expect.stringContaining("8 tries within 4 s") as string,
+    });
     expect(delays).toEqual([75, 150, 300, 600, 750, 750, 750]);
     expect(inner.tries).toBe(delays.length + 1);
   });

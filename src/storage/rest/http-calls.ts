@@ -1,12 +1,12 @@
 /** Requests to one server: kept connections, time limits, bodies from any memory; every failure as a BackendError. */
 import http from "node:http";
 import https from "node:https";
-import type { Socket } from "node:net";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { StoreError } from "../../errors.ts";
 import type { Pace } from "../backend.ts";
-import { connectionError, StalledError } from "./rest-errors.ts";
+import { answerTo, limitConnecting, limitIdling, pieces, setSocketTimeout } from "../http.ts";
+import { connectionError } from "./rest-errors.ts";
 import type { RestServer } from "./rest-server.ts";
 
 /** Small enough that a slow line shows movement, large enough that calls cost nothing. */
@@ -83,7 +83,7 @@ export class HttpCalls {
         : sendBody(outgoing, this.#paced(outgoing, request));
     sent.catch(() => undefined); // The answer's promise tells of it.
     try {
-      const answer = await answerTo(outgoing);
+      const answer = (await answerTo(outgoing)) as HttpAnswer;
       // Refused before it had heard all: the rest need not be sent.
       if (answer.statusCode >= 300 && !outgoing.writableFinished) outgoing.destroy();
       return { answer, sent };
@@ -117,7 +117,7 @@ export class HttpCalls {
     outgoing: http.ClientRequest,
     { body = [], isUrgent = false, signal }: HttpRequest,
   ): AsyncGenerator<Uint8Array> {
-    for (const piece of pieces(body)) {
+    for (const piece of pieces(body, pieceBytes)) {
       if (this.#pace === undefined || isUrgent) {
         yield piece;
         continue;
@@ -159,50 +159,10 @@ export class HttpCalls {
       },
       ...(signal === undefined ? {} : { signal }),
     });
-    let answer: http.IncomingMessage | undefined;
-    outgoing.once("response", (response) => {
-      answer = response;
-    });
-    outgoing.setTimeout(server.idleTimeoutMs, () => {
-      const error = new StalledError(`nothing moved for ${server.idleTimeoutMs / 1000} s`);
-      (answer ?? outgoing).destroy(error); // Whoever reads the answer hears why.
-    });
-    limitConnecting(outgoing, server);
+    limitIdling(outgoing, server.idleTimeoutMs);
+    limitConnecting(outgoing, server.connectTimeoutMs, server.isTls);
     return outgoing;
   }
-}
-
-/** An answer that is whole has given its socket back, whatever the types say. */
-function setSocketTimeout(answer: HttpAnswer, ms: number): void {
-  (answer.socket as Socket | null)?.setTimeout(ms);
-}
-
-function limitConnecting(outgoing: http.ClientRequest, server: RestServer): void {
-  outgoing.once("socket", (socket) => {
-    if (!socket.connecting) return;
-    const timer = setTimeout(() => {
-      outgoing.destroy(
-        new StalledError(`no connection within ${server.connectTimeoutMs / 1000} s`),
-      );
-    }, server.connectTimeoutMs);
-    const done = (): void => {
-      clearTimeout(timer);
-    };
-    socket.once(server.isTls ? "secureConnect" : "connect", done);
-    socket.once("close", done);
-  });
-}
-
-function answerTo(outgoing: http.ClientRequest): Promise<HttpAnswer> {
-  return new Promise((resolve, reject) => {
-    outgoing.once("response", (answer) => {
-      resolve(answer as HttpAnswer);
-    });
-    outgoing.on("error", reject);
-    outgoing.once("close", () => {
-      reject(new StalledError("the connection was closed"));
-    });
-  });
 }
 
 async function sendBody(
@@ -210,25 +170,6 @@ async function sendBody(
   body: AsyncIterable<Uint8Array>,
 ): Promise<void> {
   await pipeline(Readable.from(body, { objectMode: true, highWaterMark: 1 }), outgoing);
-}
-
-/** Small neighbours are copied together, large parts are lent as they lie. */
-function* pieces(parts: readonly Uint8Array[]): Generator<Uint8Array> {
-  let small: Uint8Array[] = [];
-  let smallBytes = 0;
-  for (const part of parts) {
-    if (part.length < pieceBytes / 4) {
-      if (part.length > 0) small.push(part);
-      smallBytes += part.length;
-      if (smallBytes < pieceBytes) continue;
-    }
-    if (small.length > 0) yield Buffer.concat(small);
-    small = [];
-    smallBytes = 0;
-    if (part.length < pieceBytes / 4) continue;
-    for (let at = 0; at < part.length; at += pieceBytes) yield part.subarray(at, at + pieceBytes);
-  }
-  if (small.length > 0) yield Buffer.concat(small);
 }
 
 async function drained(answer: HttpAnswer): Promise<void> {

@@ -14,6 +14,7 @@ import {
   type Storage,
   type StorageCall,
   type StorageTraits,
+  objectText,
 } from "../storage.ts";
 import type { HttpAnswer, HttpCalls, HttpRequest } from "./http-calls.ts";
 import { BrokenListingError, parseListing } from "./listing.ts";
@@ -65,7 +66,7 @@ export class RestStorage implements Storage {
     call?.signal?.throwIfAborted();
     const path = pathOf(kind, name);
     if (!this.#isExclusive && (await this.stat(kind, name, call)) !== undefined) return "exists";
-    const action = `store ${kind} object ${name}`;
+    const action = `store ${objectText(kind, name)}`;
     const refused = await this.#call(
       {
         method: "POST",
@@ -101,7 +102,7 @@ export class RestStorage implements Storage {
   ): Promise<Uint8Array | undefined> {
     call?.signal?.throwIfAborted();
     const path = pathOf(kind, name);
-    const action = `read ${kind} object ${name}`;
+    const action = `read ${objectText(kind, name)}`;
     if (range !== undefined) {
       assert(range.offset >= 0 && range.length >= 0, "a range begins and ends at or after 0");
       assert(
@@ -182,7 +183,7 @@ export class RestStorage implements Storage {
 
   async stat(kind: ObjectKind, name: string, call?: StorageCall): Promise<ObjectInfo | undefined> {
     call?.signal?.throwIfAborted();
-    const action = `look at ${kind} object ${name}`;
+    const action = `look at ${objectText(kind, name)}`;
     const request = {
       method: "HEAD",
       path: pathOf(kind, name),
@@ -202,7 +203,7 @@ export class RestStorage implements Storage {
 
   async delete(kind: ObjectKind, name: string, call?: StorageCall): Promise<boolean> {
     call?.signal?.throwIfAborted();
-    const action = `delete ${kind} object ${name}`;
+    const action = `delete ${objectText(kind, name)}`;
     const request = {
       method: "DELETE",
       path: pathOf(kind, name),
@@ -316,7 +317,7 @@ function endsBefore(
   { offset, length }: ByteRange,
 ): CorruptionError {
   return new CorruptionError(
-    `Cannot read ${kind} object ${name}: it ends before byte ${offset + length}`,
+    `Cannot read ${objectText(kind, name)}: it ends before byte ${offset + length}`,
     { hint: "See: ashlar check" },
   );
 }

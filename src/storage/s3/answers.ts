@@ -1,6 +1,6 @@
 /** Whether an answer is the one that was asked for. */
 import { assert, BackendError, CorruptionError } from "../../errors.ts";
-import type { ByteRange, ObjectKind } from "../storage.ts";
+import { type ByteRange, objectText, type ObjectKind } from "../storage.ts";
 
 /** No object is nearly as large: 64 MiB packs are the largest. */
 const objectBytesMax = 256 * 1024 * 1024;
@@ -27,7 +27,7 @@ export function checkRange(
   const match = /^bytes (\d+)-(\d+)\/(\d+|\*)$/.exec(contentRange ?? "");
   if (Number(match?.[1]) !== range.offset)
     throw new BackendError(
-      `Cannot read ${kind} object ${name}: the server sent other bytes than were asked for`,
+      `Cannot read ${objectText(kind, name)}: the server sent other bytes than were asked for`,
     );
   if (Number(match?.[2]) < range.offset + range.length - 1) throw endsBefore(kind, name, range);
 }
@@ -38,7 +38,7 @@ export function endsBefore(
   { offset, length }: ByteRange,
 ): CorruptionError {
   return new CorruptionError(
-    `Cannot read ${kind} object ${name}: it ends before byte ${offset + length}`,
+    `Cannot read ${objectText(kind, name)}: it ends before byte ${offset + length}`,
     { hint: "See: ashlar check" },
   );
 }

@@ -1,5 +1,14 @@
 /** What a connection's or a server's failure means to whoever stores: worth another try or not, and what to do. */
+import { STATUS_CODES } from "node:http";
 import { AbortedError, BackendError, RepositoryNotFoundError, StoreError } from "../../errors.ts";
+import {
+  connectionWords,
+  isCertificateCode,
+  isTemporaryCode,
+  isTemporaryStatus,
+  originOf,
+  retryAfter,
+} from "../http.ts";
 
 /** What the SDK, Node and the server tell of a failed request. */
 export interface S3Problem {
@@ -43,15 +52,12 @@ export function problemOf(error: unknown): S3Problem {
   };
 }
 
+/** The server's words; what was sent is not what arrived, or did not arrive whole. */
 const temporaryCodes: ReadonlySet<string> = new Set([
-  ...["ECONNABORTED", "ECONNREFUSED", "ECONNRESET", "EAI_AGAIN", "EHOSTDOWN", "EHOSTUNREACH"],
-  ...["EMFILE", "ENETDOWN", "ENETUNREACH", "EPIPE", "ERR_STREAM_PREMATURE_CLOSE", "ETIMEDOUT"],
-  // What was sent is not what arrived, or did not arrive whole.
   ...["BadDigest", "XAmzContentSHA256Mismatch", "IncompleteBody", "RequestTimeout"],
   ...["ConditionalRequestConflict", "OperationAborted", "SlowDown", "Throttling"],
   ...["InternalError", "ServiceUnavailable", "RequestLimitExceeded", "TooManyRequests"],
 ]);
-const temporaryStatus: ReadonlySet<number> = new Set([408, 425, 429, 500, 502, 503, 504]);
 
 const certificateHint =
   "If the certificate is of your own authority, name that: -o s3.cacert=FILE. If not, somebody may stand between";
@@ -77,7 +83,7 @@ const hints: Readonly<Record<string, string>> = {
     "No such host: check the endpoint's name. If it is the bucket's name before the endpoint's, try -o s3.bucket-lookup=path",
   EPROTO: "The server does not speak TLS there: is it s3:http://…?",
   ERR_TLS_CERT_ALTNAME_INVALID:
-    "The server's certificate is for another name: use that name as the endpoint",
+    "Use the certificate's own name as the endpoint. If the name is right as it is, somebody may stand between",
   CERT_HAS_EXPIRED: "The server's certificate has expired: it has to be renewed there",
 };
 
@@ -94,7 +100,7 @@ export function failureOf(error: unknown, action: string): Error {
       hint: hints["NoSuchBucket"]!,
     });
   }
-  const redirect = status >= 300 && status < 400 ? originOf(problem) : undefined;
+  const redirect = status >= 300 && status < 400 ? targetOf(problem) : undefined;
   if (redirect !== undefined) {
     return new BackendError(`${action}: the server sends us to ${redirect}`, {
       cause,
@@ -102,9 +108,9 @@ export function failureOf(error: unknown, action: string): Error {
     });
   }
   const retryAfterMs = retryAfter(problem.headers["retry-after"]);
-  const hint = hints[code] ?? (isCertificate(code) ? certificateHint : statusHint(status));
+  const hint = hints[code] ?? (isCertificateCode(code) ? certificateHint : statusHint(status));
   const isTemporary =
-    temporaryCodes.has(code) || temporaryStatus.has(status) || code.startsWith("HPE_");
+    temporaryCodes.has(code) || isTemporaryCode(code) || isTemporaryStatus(status);
   return new BackendError(`${action}: ${words(problem)}`, {
     cause,
     temporary: isTemporary,
@@ -117,10 +123,12 @@ export function failureOf(error: unknown, action: string): Error {
 
 function words({ code, status, message }: S3Problem): string {
   const text = printable(message);
-  if (status === 0) return text === "" ? code : text;
+  if (status === 0) return printable(connectionWords(code, message));
   // A HEAD has no body that could say more.
-  const said = ["", "UnknownError", "Unknown"].includes(text) || text === code ? "" : `: ${text}`;
-  return `the server answered ${status} ${printable(code)}${said}`;
+  const isUnknown = (word: string): boolean => ["", "UnknownError", "Unknown"].includes(word);
+  const said = isUnknown(text) || text === code ? "" : `: ${text}`;
+  const word = isUnknown(code) ? (STATUS_CODES[status] ?? "") : printable(code);
+  return `the server answered ${status} ${word}${said}`.trimEnd();
 }
 
 function statusHint(status: number): string | undefined {
@@ -129,23 +137,9 @@ function statusHint(status: number): string | undefined {
   return undefined;
 }
 
-function isCertificate(code: string): boolean {
-  return /CERT|SIGNATURE_FAILURE|SELF_SIGNED|ISSUER/.test(code);
-}
-
-/** Seconds only: a date would need a clock that agrees with the server's. */
-function retryAfter(header: string | undefined): number | undefined {
-  return header !== undefined && /^\d{1,5}$/.test(header) ? Number(header) * 1000 : undefined;
-}
-
-/** Never the whole: a redirect may carry a token. */
-function originOf({ headers, region }: S3Problem): string {
-  const { location } = headers;
-  if (location !== undefined && URL.canParse(location)) {
-    const { protocol, host } = new URL(location);
-    return `${protocol}//${host}`;
-  }
-  return region === undefined ? "another endpoint" : `region ${printable(region)}`;
+function targetOf({ headers, region }: S3Problem): string {
+  const unnamed = region === undefined ? "another endpoint" : `region ${printable(region)}`;
+  return originOf(headers["location"]) ?? unnamed;
 }
 
 function printable(text: string): string {

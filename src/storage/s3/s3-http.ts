@@ -4,9 +4,9 @@
  */
 import http from "node:http";
 import https from "node:https";
-import type { Socket } from "node:net";
 import { Readable } from "node:stream";
 import type { Pace } from "../backend.ts";
+import { answerTo, limitConnecting, limitIdling, pieces, setSocketTimeout } from "../http.ts";
 
 /** Small enough that a slow line shows movement within the time limit. */
 const pieceBytes = 64 * 1024;
@@ -39,11 +39,6 @@ interface SdkResponse {
   readonly body: http.IncomingMessage;
 }
 
-/** A time limit of ours ran out. */
-export class StalledError extends Error {
-  readonly code = "ETIMEDOUT";
-}
-
 /** A body lent piece by piece. */
 export class PartsBody extends Readable {
   /** Is paid for, but waits for nobody: a session that cannot be refreshed is taken for dead. */
@@ -56,7 +51,7 @@ export class PartsBody extends Readable {
     super({ objectMode: true, highWaterMark: 1 });
     this.sha256 = sha256;
     this.isUrgent = isUrgent;
-    this.#pieces = pieces(parts);
+    this.#pieces = pieces(parts, pieceBytes);
   }
 
   override _read(): void {
@@ -125,21 +120,8 @@ export class S3Http {
       agent: isTls ? this.#agents.https : this.#agents.http,
       ...(signal === undefined ? {} : { signal }),
     });
-    const stalled = (limitMs: number): void => {
-      outgoing.destroy(new StalledError(`nothing has moved for ${limitMs / 1000} s`));
-    };
-    // Node begins this limit when the connection stands.
-    outgoing.setTimeout(idleTimeoutMs, () => {
-      stalled(idleTimeoutMs);
-    });
-    outgoing.once("socket", (socket) => {
-      if (!socket.connecting) return;
-      const timer = setTimeout(stalled, connectTimeoutMs, connectTimeoutMs);
-      for (const event of ["connect", "close"])
-        socket.once(event, () => {
-          clearTimeout(timer);
-        });
-    });
+    limitIdling(outgoing, idleTimeoutMs);
+    limitConnecting(outgoing, connectTimeoutMs, isTls);
     return outgoing;
   }
 
@@ -184,16 +166,6 @@ export class S3Http {
   }
 }
 
-function answerTo(outgoing: http.ClientRequest): Promise<http.IncomingMessage> {
-  return new Promise((resolve, reject) => {
-    outgoing.once("response", resolve);
-    outgoing.on("error", reject);
-    outgoing.once("close", () => {
-      reject(new StalledError("the connection was closed"));
-    });
-  });
-}
-
 /** Resolves also when the request has ended: its answer says how. */
 function drained(outgoing: http.ClientRequest): Promise<void> {
   return new Promise((resolve) => {
@@ -222,28 +194,4 @@ function queryText(query: NonNullable<SdkRequest["query"]>): string {
       );
     })
     .join("&");
-}
-
-/** Small neighbours are copied together, large parts are lent as they lie. */
-function* pieces(parts: readonly Uint8Array[]): Generator<Uint8Array> {
-  let small: Uint8Array[] = [];
-  let smallBytes = 0;
-  for (const part of parts) {
-    if (part.length < pieceBytes / 4) {
-      if (part.length > 0) small.push(part);
-      smallBytes += part.length;
-      if (smallBytes < pieceBytes) continue;
-    }
-    if (small.length > 0) yield Buffer.concat(small);
-    small = [];
-    smallBytes = 0;
-    if (part.length < pieceBytes / 4) continue;
-    for (let at = 0; at < part.length; at += pieceBytes) yield part.subarray(at, at + pieceBytes);
-  }
-  if (small.length > 0) yield Buffer.concat(small);
-}
-
-/** A body that is whole has given its socket back, whatever the types say. */
-function setSocketTimeout(body: http.IncomingMessage, ms: number): void {
-  (body.socket as Socket | null)?.setTimeout(ms);
 }

@@ -11,6 +11,7 @@ import {
   type Storage,
   type StorageCall,
   type StorageTraits,
+  objectText,
 } from "../storage.ts";
 import { lengthOf } from "../wrapped.ts";
 import { checkRange, endsBefore, memoryFor } from "./answers.ts";
@@ -93,7 +94,7 @@ export class S3Storage implements Storage {
     const bytes = lengthOf(parts);
     const isUrgent = kind === "locks";
     const request: S3Request<"created" | "exists"> = {
-      action: `store ${kind} object ${name}`,
+      action: `store ${objectText(kind, name)}`,
       signal: call?.signal,
       answers: (problem) => (isTaken(problem) ? { value: "exists" } : undefined),
     };
@@ -133,7 +134,7 @@ export class S3Storage implements Storage {
     }
     return this.#calls.call<Uint8Array | undefined>(
       {
-        action: `read ${kind} object ${name}`,
+        action: `read ${objectText(kind, name)}`,
         signal: call?.signal,
         answers: ({ status, code }) => {
           if (status === 416 && range !== undefined) throw endsBefore(kind, name, range);
@@ -153,7 +154,7 @@ export class S3Storage implements Storage {
         const body = Body as unknown as IncomingMessage;
         try {
           if (range === undefined) {
-            const into = memoryFor(ContentLength, call?.into, `${kind} object ${name}`);
+            const into = memoryFor(ContentLength, call?.into, objectText(kind, name));
             return await this.#read(body, into, call?.signal);
           }
           checkRange(ContentRange, kind, name, range);
@@ -209,7 +210,7 @@ export class S3Storage implements Storage {
     // S3 answers alike whether there was one or not.
     if ((await this.stat(kind, name, call)) === undefined) return false;
     await this.#calls.call(
-      { action: `delete ${kind} object ${name}`, signal: call?.signal },
+      { action: `delete ${objectText(kind, name)}`, signal: call?.signal },
       (client, sdk, options) =>
         client.send(
           new sdk.DeleteObjectCommand({
@@ -233,7 +234,7 @@ export class S3Storage implements Storage {
     // What is held for compliance cannot be held any less.
     const Mode = head.ObjectLockMode === "COMPLIANCE" ? "COMPLIANCE" : lock.mode;
     await this.#calls.call(
-      { action: `hold ${kind} object ${name}`, signal: call?.signal },
+      { action: `hold ${objectText(kind, name)}`, signal: call?.signal },
       (client, sdk, options) =>
         client.send(
           new sdk.PutObjectRetentionCommand({
@@ -267,7 +268,7 @@ export class S3Storage implements Storage {
     const key = this.#keyOf(kind, name);
     return this.#calls.call(
       {
-        action: `look at ${kind} object ${name}`,
+        action: `look at ${objectText(kind, name)}`,
         signal: call?.signal,
         answers: ({ status }) => (status === 404 ? { value: undefined } : undefined),
       },

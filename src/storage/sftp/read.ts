@@ -1,10 +1,17 @@
 /** Reads objects and folders in as few answers one after another as the protocol lets. */
-import { assert, CorruptionError } from "../../errors.ts";
+import { assert, CorruptionError, FailedError } from "../../errors.ts";
 import type { ByteRange } from "../storage.ts";
 import { type Entry, openFlag } from "./packets.ts";
 import type { SftpSession } from "./session.ts";
 import { ignoreAbsent } from "./sftp-errors.ts";
 import { largeReads, readRange, smallReads, type TransferOptions } from "./transfer.ts";
+
+/** No object is nearly as large: 64 MiB packs are the largest. */
+const objectBytesMax = 256 * 1024 * 1024;
+/** No folder of a repository has nearly as many. */
+const entriesMost = 10_000_000;
+/** Answers in a row that name nothing, and are not the end. */
+const emptyAnswersMost = 100;
 
 /** What nobody waits for, and may fail. */
 export type TidyUp = (act: Promise<unknown>) => void;
@@ -37,6 +44,8 @@ export async function readObject(
       session.read(handle, 0, shape.pieceBytes),
     ]);
     options.signal?.throwIfAborted();
+    if (size > objectBytesMax)
+      throw new CorruptionError(`it has ${size} bytes, more than any object of a repository`);
     const bytes = memoryFor({ offset: 0, length: size }, into);
     const begun = Math.min(head?.length ?? 0, size);
     if (head !== undefined) bytes.set(head.subarray(0, begun));
@@ -58,12 +67,16 @@ export async function readEntries(
   const entries: Entry[] = [];
   // OpenSSH answers in order: the question whether that was all need not wait for the first answer.
   const asked = session.isOpenSsh ? 2 : 1;
+  let empty = 0;
   try {
     for (;;) {
       const questions = Array.from({ length: asked }, () => session.readFolder(handle));
       for (const found of await Promise.all(questions)) {
         if (found === undefined) return entries;
         entries.push(...found);
+        empty = found.length === 0 ? empty + 1 : 0;
+        if (empty > emptyAnswersMost || entries.length > entriesMost)
+          throw new FailedError("Cannot list a folder of the server: its list has no end");
       }
     }
   } finally {

@@ -17,6 +17,7 @@ import {
   type Storage,
   type StorageCall,
   type StorageTraits,
+  objectText,
 } from "../storage.ts";
 import type { Attributes } from "./packets.ts";
 import { makeFolders } from "./make-folders.ts";
@@ -108,7 +109,7 @@ export class SftpStorage implements Storage {
     call?: StorageCall,
   ): Promise<"created" | "exists"> {
     const bytes = parts.reduce((sum, part) => sum + part.length, 0);
-    const what = `Cannot store ${kind} object ${name} in ${this.location}`;
+    const what = `Cannot store ${objectText(kind, name)} in ${this.location}`;
     return this.#act(what, bytes >= longTransferBytes, call, async (session) => {
       const path = this.#at(pathOf(kind, name));
       const folder = path.slice(0, path.lastIndexOf("/"));
@@ -138,7 +139,7 @@ export class SftpStorage implements Storage {
     range?: ByteRange,
     call?: StorageCall & { readonly into?: Uint8Array },
   ): Promise<Uint8Array | undefined> {
-    const what = `Cannot read ${kind} object ${name} from ${this.location}`;
+    const what = `Cannot read ${objectText(kind, name)} from ${this.location}`;
     const isLong = (range?.length ?? 0) >= longTransferBytes;
     const config = this.#config;
     if (kind === "config" && config !== undefined && range === undefined) {
@@ -153,7 +154,7 @@ export class SftpStorage implements Storage {
         return bytes;
       } catch (error) {
         if (!(error instanceof CorruptionError)) throw error;
-        throw new CorruptionError(`Cannot read ${kind} object ${name}: ${error.message}`, {
+        throw new CorruptionError(`Cannot read ${objectText(kind, name)}: ${error.message}`, {
           hint: "See: ashlar check",
         });
       }
@@ -191,7 +192,7 @@ export class SftpStorage implements Storage {
   }
 
   stat(kind: ObjectKind, name: string, call?: StorageCall): Promise<ObjectInfo | undefined> {
-    const what = `Cannot look at ${kind} object ${name} in ${this.location}`;
+    const what = `Cannot look at ${objectText(kind, name)} in ${this.location}`;
     return this.#act(what, false, call, async (session) => {
       const info = await this.#look(session, this.#at(pathOf(kind, name)));
       if (info === undefined) await this.#assertPresent(session);
@@ -200,7 +201,7 @@ export class SftpStorage implements Storage {
   }
 
   delete(kind: ObjectKind, name: string, call?: StorageCall): Promise<boolean> {
-    const what = `Cannot delete ${kind} object ${name} from ${this.location}`;
+    const what = `Cannot delete ${objectText(kind, name)} from ${this.location}`;
     return this.#act(what, false, call, async (session) => {
       const isGone = await this.#remove(session, pathOf(kind, name));
       if (!isGone) await this.#assertPresent(session);
