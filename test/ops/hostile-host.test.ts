@@ -1,4 +1,5 @@
 /** What a host with a backup key of its own can do to the others that share its repository. */
+import { createHash } from "node:crypto";
 import { expect, test } from "vitest";
 import {
   addKey,
@@ -9,6 +10,8 @@ import {
   Repository,
   resolveSnapshot,
 } from "../../src/repo/ops/index.ts";
+import type { ByteRange, ObjectKind } from "../../src/storage/index.ts";
+import { WrappedStorage } from "../../src/storage/wrapped.ts";
 import { MemoryStorage } from "../support/storage-memory.ts";
 import { forgeSnapshot } from "../support/hostile-host.ts";
 import { backupKey, DamageLab, fullKey } from "./damage-support.ts";
@@ -94,3 +97,22 @@ async function kept(lab: DamageLab, policy: ForgetOptions["policy"]): Promise<st
     decisions.filter(({ keep }) => keep).map(({ snapshot }) => snapshot.id),
   );
 }
+
+test("large rubbish in keys/ is not fetched, and stops nobody", async () => {
+  await using lab = await DamageLab.create();
+  const rubbish = Buffer.alloc(2 << 20, 7);
+  const name = createHash("sha256").update(rubbish).digest("hex");
+  await lab.storage.put("keys", name, [rubbish]);
+  const fetched: string[] = [];
+  class Watched extends WrappedStorage {
+    override get(kind: ObjectKind, object: string, range?: ByteRange) {
+      fetched.push(object);
+      return super.get(kind, object, range);
+    }
+  }
+  const environment = lab.environment("fresh");
+  const repository = await Repository.open(new Watched(lab.storage), fullKey, environment);
+  expect((await readableSnapshots(repository)).length).toBe(2);
+  expect(fetched).not.toContain(name);
+  await repository.close();
+});

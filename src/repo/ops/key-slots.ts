@@ -24,7 +24,7 @@ import { toHex } from "../../bytes.ts";
 import { CorruptionError, FailedError, WrongPasswordError } from "../../errors.ts";
 import type { Storage } from "../../storage/index.ts";
 import { encodeAmendment, encodeCard, type Role } from "../format/index.ts";
-import { namesOf } from "./early-listing.ts";
+import { namesOf, objectsOf } from "./early-listing.ts";
 import { LocalHints } from "./local-hints.ts";
 import type { Environment } from "./environment.ts";
 import type { Repository } from "./repository.ts";
@@ -73,6 +73,9 @@ export interface SlotContext {
 }
 
 const fetchesInFlight = 16;
+/** Slots, cards and amendments take hundreds of bytes. */
+const keyObjectBytesMax = 1 << 20;
+const keyObjectsMost = 100_000;
 const calibration = { targetMs: 500, minMemBytes: 64 * 1024 * 1024 };
 
 /** Makes a key slot, and the card that vouches for its signing key. */
@@ -99,9 +102,17 @@ export async function addKeySlot(
 /** Key slots, and the cards and amendments beside them. */
 export async function readKeyObjects(storage: Storage): Promise<KeyObject[]> {
   const objects: KeyObject[] = [];
-  const reads = mapConcurrent(await namesOf(storage, "keys"), fetchesInFlight, async (name) => {
+  const listed = await objectsOf(storage, "keys");
+  if (listed.length > keyObjectsMost)
+    throw new CorruptionError(
+      `Cannot open repository ${storage.location}: it has ${listed.length} objects in keys/, which no repository has`,
+      { hint: "Somebody has put them there: look at the storage" },
+    );
+  // What is larger is none of ours, and would all be held in memory.
+  const small = listed.filter(({ size }) => size <= keyObjectBytesMax);
+  const reads = mapConcurrent(small, fetchesInFlight, async ({ name }) => {
     const stored = await storage.get("keys", name);
-    return stored === undefined ? undefined : { name, stored };
+    return stored === undefined || stored.length > keyObjectBytesMax ? undefined : { name, stored };
   });
   for await (const object of reads) if (object !== undefined) objects.push(object);
   return objects;
