@@ -7,6 +7,7 @@ import { s3EndToEnd } from "./s3-end-to-end.ts";
 import { s3Environment, s3Failures } from "./s3-failures.ts";
 import { s3Features } from "./s3-features.ts";
 import { s3Hosts } from "./s3-hosts.ts";
+import { s3Storms } from "./s3-storms.ts";
 import { storageContract } from "./storage-contract.ts";
 
 const ceph = await startCeph();
@@ -32,5 +33,6 @@ if (ceph === undefined) {
   s3Failures(() => ceph);
   s3Features(() => ceph);
   s3EndToEnd(() => ceph);
+  s3Storms(() => ceph);
   s3Hosts(() => ceph);
 }
