@@ -31,15 +31,16 @@ test("eight siblings, prunes and kills at once: all that was committed comes bac
   await expectAllComeBack(fleet);
 });
 
-test("the same by SFTP, with fewer", async (context) => {
+test("the same by SFTP, in one night", async (context) => {
   requires(context, hasSshd, "there is no sshd");
   await using server = await SshServer.start();
   await using place = await Workplace.create();
   server.know([server.port], true);
   const fleet = new Fleet(place, { HOME: server.home, ASHLAR_REPO: server.url("/~/repo") });
   await place.expect(0, ["init"], { env: fleet.env });
-  await fleet.night(1, 3);
-  expect(fleet.committed).toHaveLength(3);
+  await fleet.night(1, hostCount);
+  expect(fleet.committed).toHaveLength(hostCount);
+  expect(fleet.kills).toBeGreaterThan(0);
   await expectAllComeBack(fleet);
 });
 
