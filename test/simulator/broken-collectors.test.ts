@@ -47,10 +47,10 @@ beforeAll(async () => {
 });
 afterAll(removeWorkFolder);
 
-test.each(breaks)("%s", { timeout: 600_000 }, async (how, from) => {
+test.each(breaks)("%s", { timeout: 600_000 }, async (how, from, leaning?: "slow") => {
   broken.how = how;
   try {
-    const found = await firstToFail(from);
+    const found = await firstToFail(from, leaning);
     console.log(`${how}: ${found ?? "not found"}`);
     expect(found).toBeDefined();
   } finally {
@@ -72,10 +72,10 @@ async function traceOf(seed: number): Promise<string[]> {
   return lines;
 }
 
-async function firstToFail(from: number): Promise<string | undefined> {
+async function firstToFail(from: number, leaning?: "slow"): Promise<string | undefined> {
   for (let seed = from; seed < from + seedsMost; seed++) {
     try {
-      await simulate(seed, states);
+      await simulate(seed, states, undefined, leaning);
     } catch (error) {
       return `seed ${seed}: ${String(error)}`;
     }

@@ -21,11 +21,15 @@ export interface RunResult {
   readonly refused: number;
 }
 
-/** @throws {BrokenInvariant} */
+/**
+ * @param leaning  `slow`: backups of hours beside prunes whose grace is over before they end, every time
+ * @throws {BrokenInvariant}
+ */
 export async function simulate(
   seed: number,
   states: readonly StartState[],
   trace?: (line: string) => void,
+  leaning?: "slow",
 ): Promise<RunResult> {
   const numbers = new Numbers(seed);
   const start = numbers.pick(states);
@@ -38,7 +42,7 @@ export async function simulate(
   if (numbers.oneIn(3))
     for (const host of [...hosts, "admin", "admin2"])
       world.setSkew(host, numbers.pick([-26, -1, 0, 0, 0.4, 25]) * hour);
-  const run = new Run(world, start, states, new Numbers(seed + storageClocks));
+  const run = new Run(world, start, states, new Numbers(seed + storageClocks), leaning);
   try {
     return await run.execute();
   } finally {
@@ -55,14 +59,17 @@ class Run {
   readonly #gone = new Set<string>();
   readonly #actors: Actor[] = [];
   readonly #clockChoices: Numbers;
+  readonly #leaning: "slow" | undefined;
 
   constructor(
     world: World,
     start: StartState,
     states: readonly StartState[],
     clockChoices: Numbers,
+    leaning: "slow" | undefined,
   ) {
     this.#world = world;
+    this.#leaning = leaning;
     this.#clockChoices = clockChoices;
     if (!clockChoices.oneIn(4)) world.storageSkewMs = clockChoices.pick([0, 0, -5, 26]) * hour;
     this.#start = start;
@@ -72,7 +79,7 @@ class Run {
 
   async execute(): Promise<RunResult> {
     const { scheduler, time, numbers } = this.#world;
-    const isSlow = numbers.oneIn(3);
+    const isSlow = numbers.oneIn(3) || this.#leaning === "slow";
     const rounds = isSlow ? 3 : numbers.pick([1, 2]);
     for (let round = 0; round < rounds; round++) {
       this.#startSome(round, isSlow);
@@ -115,8 +122,10 @@ class Run {
       this.#actors.push(actor);
     }
     const ids = world.watch.visible.filter((id) => !this.#gone.has(id));
-    if (numbers.oneIn(round === 0 ? 2 : 4) && ids.length > 1) this.#forget(ids);
-    const grace = (): number => numbers.pick([0, 1, 1, 24]) * hour;
+    const isForgetting = numbers.oneIn(round === 0 ? 2 : 4) || this.#leaning === "slow";
+    if (isForgetting && ids.length > 1) this.#forget(ids);
+    const graces = this.#leaning === "slow" ? [1] : [0, 1, 1, 24];
+    const grace = (): number => numbers.pick(graces) * hour;
     if (round > 0 || !numbers.oneIn(4))
       this.#actors.push(world.prune("admin", { ...sparingly, graceMs: grace() }));
     if (numbers.oneIn(5))
