@@ -4,7 +4,7 @@
  */
 import http from "node:http";
 import https from "node:https";
-import { Readable } from "node:stream";
+import { pipeline, Readable, Transform } from "node:stream";
 import type { Pace } from "../backend.ts";
 import { answerTo, limitConnecting, limitIdling, pieces, setSocketTimeout } from "../http.ts";
 
@@ -19,6 +19,9 @@ export interface S3HttpOptions {
   readonly idleTimeoutMs: number;
   readonly pace: Pace | undefined;
 }
+
+/** A page of a list has a thousand names. */
+const answerBytesMax = 8 << 20;
 
 /** What the SDK hands over, its own class, as far as it matters here. */
 interface SdkRequest {
@@ -36,7 +39,7 @@ interface SdkRequest {
 interface SdkResponse {
   readonly statusCode: number;
   readonly headers: Readonly<Record<string, string>>;
-  readonly body: http.IncomingMessage;
+  readonly body: Readable;
 }
 
 /** A body lent piece by piece. */
@@ -90,7 +93,9 @@ export class S3Http {
     const headers = Object.fromEntries(
       Object.entries(response.headers).map(([name, value]) => [name, String(value)]),
     );
-    return { response: { statusCode: response.statusCode ?? 0, headers, body: response } };
+    const statusCode = response.statusCode ?? 0;
+    const isObject = request.query?.["x-id"] === "GetObject" && statusCode < 300;
+    return { response: { statusCode, headers, body: isObject ? response : bounded(response) } };
   }
 
   /** Awaited after bytes came, so that the line's other end is held back by the user's limit. */
@@ -175,6 +180,20 @@ function drained(outgoing: http.ClientRequest): Promise<void> {
     };
     for (const event of ["drain", "close", "response"]) outgoing.once(event, done);
   });
+}
+
+/** The SDK takes lists and errors into memory whole, however long a server makes them. */
+function bounded(answer: http.IncomingMessage): Readable {
+  let length = 0;
+  const body = new Transform({
+    transform(chunk: Buffer, _encoding, done) {
+      length += chunk.length;
+      if (length > answerBytesMax) done(new Error("its answer has no end"));
+      else done(null, chunk);
+    },
+  });
+  pipeline(answer, body, () => undefined); // Who reads it hears of an error.
+  return body;
 }
 
 /** As the SDK has signed it. */

@@ -1,7 +1,7 @@
 /** Objects in a bucket, under the same names as in a folder: `PREFIX/data/XX/NAME`. */
 import { createHash } from "node:crypto";
 import type { IncomingMessage } from "node:http";
-import { assert } from "../../errors.ts";
+import { assert, BackendError } from "../../errors.ts";
 import { folderOf, isObjectName } from "../layout.ts";
 import {
   type ByteRange,
@@ -22,6 +22,8 @@ import { PartsBody } from "./s3-http.ts";
 
 /** The most that S3 gives at once. */
 const namesAPage = 1000;
+/** In a row. */
+const emptyPagesMost = 300;
 
 export class S3Storage implements Storage {
   readonly location: string;
@@ -178,6 +180,7 @@ export class S3Storage implements Storage {
       return;
     }
     let token: string | undefined;
+    let emptyPages = 0;
     do {
       const page = await this.#calls.call(
         { action: `list ${kind} objects`, signal: call?.signal },
@@ -194,10 +197,17 @@ export class S3Storage implements Storage {
       );
       for (const { Key = "", Size, LastModified } of page.Contents ?? []) {
         const name = Key.slice(Key.lastIndexOf("/") + 1);
-        if (!isObjectName(name) || Key !== this.#keyOf(kind, name) || Size === undefined) continue;
+        if (!isObjectName(name) || Key !== this.#keyOf(kind, name)) continue;
+        if (Size === undefined || !Number.isSafeInteger(Size) || Size < 0) continue;
         yield { name, size: Size, storedMs: LastModified?.getTime() };
       }
-      token = page.IsTruncated === true ? page.NextContinuationToken : undefined;
+      const next = page.IsTruncated === true ? page.NextContinuationToken : undefined;
+      emptyPages = (page.Contents ?? []).length === 0 ? emptyPages + 1 : 0;
+      if ((next !== undefined && next === token) || emptyPages > emptyPagesMost)
+        throw new BackendError(
+          `Cannot list ${kind} objects of ${this.location}: the list has no end`,
+        );
+      token = next;
     } while (token !== undefined);
   }
 
