@@ -5,8 +5,9 @@ import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { toHex } from "../../src/bytes.ts";
 import { observeSessions } from "../../src/repo/ops/collector/sessions-seen.ts";
 import type { PruneSummary } from "../../src/repo/ops/index.ts";
+import { Session } from "../../src/repo/ops/sessions.ts";
 import { InterruptedStorage } from "./mixing-storage.ts";
-import { daily, disk, patched, PruneLab } from "./prune-lab.ts";
+import { daily, disk, hour, patched, PruneLab } from "./prune-lab.ts";
 
 const minute = 60_000;
 const soon = { ...daily, graceMs: minute };
@@ -115,4 +116,22 @@ describe("what a writer's index gives up", () => {
     expect(untouched.dependOnAll()).toBe(true);
     expect(untouched.release([free!])).toBe(false);
   });
+});
+
+test("a refresh does not wait for an answer about marks that is late", async () => {
+  await using repository = await lab.open("slow");
+  const session = await Session.start(repository, "writer");
+  let answer: (marks: readonly string[]) => void = () => undefined;
+  session.acknowledgeMarks(() => new Promise((resolve) => (answer = resolve)));
+  for (const until = lab.nowMs + hour; lab.nowMs < until;) {
+    lab.nowMs += 5 * minute;
+    for (const refresh of [...lab.timers]) refresh();
+    await vi.waitFor(async () => {
+      const { sessions } = await observeSessions(repository, [], undefined, 0);
+      expect(sessions.map(({ time }) => Date.parse(time))).toEqual([lab.nowMs]);
+    });
+  }
+  session.assertAlive();
+  answer([]);
+  await session.end();
 });

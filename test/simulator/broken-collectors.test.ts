@@ -1,7 +1,7 @@
 /** Can the simulator fail? Each rule of the collector is left out alone, and some seed must show it. */
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { breaks, broken } from "./broken.ts";
-import { simulate } from "./scenario.ts";
+import { type Leaning, simulate } from "./scenario.ts";
 import { prepare } from "./seeds.ts";
 import { removeWorkFolder } from "./source.ts";
 import type { StartState } from "./start-states.ts";
@@ -47,10 +47,10 @@ beforeAll(async () => {
 });
 afterAll(removeWorkFolder);
 
-test.each(breaks)("%s", { timeout: 600_000 }, async (how, from, leaning?: "slow") => {
+test.each(breaks)("%s", { timeout: 600_000 }, async (how, leaning) => {
   broken.how = how;
   try {
-    const found = await firstToFail(from, leaning);
+    const found = await firstToFail(leaning);
     console.log(`${how}: ${found ?? "not found"}`);
     expect(found).toBeDefined();
   } finally {
@@ -72,8 +72,8 @@ async function traceOf(seed: number): Promise<string[]> {
   return lines;
 }
 
-async function firstToFail(from: number, leaning?: "slow"): Promise<string | undefined> {
-  for (let seed = from; seed < from + seedsMost; seed++) {
+async function firstToFail(leaning: Leaning | undefined): Promise<string | undefined> {
+  for (let seed = 1; seed <= seedsMost; seed++) {
     try {
       await simulate(seed, states, undefined, leaning);
     } catch (error) {

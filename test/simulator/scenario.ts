@@ -3,7 +3,7 @@ import { BackendError } from "../../src/errors.ts";
 import { recycleHashers } from "./hasher-pool.ts";
 import { Numbers } from "./numbers.ts";
 import { ObjectStore } from "./object-store.ts";
-import type { Actor, Chances } from "./scheduler.ts";
+import { type Actor, calm, type Chances } from "./scheduler.ts";
 import type { StartState } from "./start-states.ts";
 import { BrokenInvariant } from "./watch.ts";
 import { isRefusal, sparingly, World } from "./world.ts";
@@ -22,21 +22,25 @@ export interface RunResult {
 }
 
 /**
- * @param leaning  `slow`: backups of hours beside prunes whose grace is over before they end, every time
- * @throws {BrokenInvariant}
+ * What a run is made to be like, so that what is rare among all runs is seen soon: all snapshots that
+ * there are become garbage, and backups take it up beside prunes. `slow`: these backups take hours, and
+ * a grace is over before they end. `sudden`: prunes have no grace.
  */
+export type Leaning = "slow" | "sudden";
+
+/** @throws {BrokenInvariant} */
 export async function simulate(
   seed: number,
   states: readonly StartState[],
   trace?: (line: string) => void,
-  leaning?: "slow",
+  leaning?: Leaning,
 ): Promise<RunResult> {
   const numbers = new Numbers(seed);
   const start = numbers.pick(states);
   const store = new ObjectStore(start.store);
   const world = new World({ ...start, store, watch: start.watch.fork(store) }, numbers, {
     settlingMs: 0,
-    chances: chancesOf(numbers),
+    chances: chancesOf(numbers, leaning),
     ...(trace === undefined ? {} : { trace }),
   });
   if (numbers.oneIn(3))
@@ -59,19 +63,20 @@ class Run {
   readonly #gone = new Set<string>();
   readonly #actors: Actor[] = [];
   readonly #clockChoices: Numbers;
-  readonly #leaning: "slow" | undefined;
+  readonly #leaning: Leaning | undefined;
 
   constructor(
     world: World,
     start: StartState,
     states: readonly StartState[],
     clockChoices: Numbers,
-    leaning: "slow" | undefined,
+    leaning: Leaning | undefined,
   ) {
     this.#world = world;
     this.#leaning = leaning;
     this.#clockChoices = clockChoices;
-    if (!clockChoices.oneIn(4)) world.storageSkewMs = clockChoices.pick([0, 0, -5, 26]) * hour;
+    if (leaning === undefined && !clockChoices.oneIn(4))
+      world.storageSkewMs = clockChoices.pick([0, 0, -5, 26]) * hour;
     this.#start = start;
     this.#states = states;
     this.#before = world.watch.visible;
@@ -80,11 +85,11 @@ class Run {
   async execute(): Promise<RunResult> {
     const { scheduler, time, numbers } = this.#world;
     const isSlow = numbers.oneIn(3) || this.#leaning === "slow";
-    const rounds = isSlow ? 3 : numbers.pick([1, 2]);
+    const rounds = this.#leaning === "slow" ? 4 : isSlow ? 3 : numbers.pick([1, 2]);
     for (let round = 0; round < rounds; round++) {
       this.#startSome(round, isSlow);
       // Who sleeps, or has much to send, is still at work when the next begin.
-      const nextMs = time.nowMs + numbers.pick(isSlow ? [0.6, 1.1, 2] : [0.1, 0.6, 2, 25]) * hour;
+      const nextMs = time.nowMs + numbers.pick(this.#gaps(isSlow)) * hour;
       await scheduler.run(nextMs);
       this.#world.expectWhole();
       time.advanceTo(nextMs);
@@ -99,6 +104,12 @@ class Run {
       this.#actors.filter(({ outcome }) => outcome?.state === state).length;
     const { steps } = scheduler;
     return { steps, done: count("done"), dead: count("dead"), refused: count("failed") };
+  }
+
+  /** Hours until the next begin. */
+  #gaps(isSlow: boolean): readonly number[] {
+    if (this.#leaning === "slow") return [1.1, 2];
+    return isSlow ? [0.6, 1.1, 2] : [0.1, 0.6, 2, 25];
   }
 
   /** A time server sets it forward or back. */
@@ -116,15 +127,15 @@ class Run {
     for (let n = 0; n < backups; n++) {
       const actor = world.backup(hosts[(first + n) % hosts.length]!, world.newDisk());
       if (isSlow) {
-        actor.slowMs = numbers.pick([1, 4, 9]) * 60_000;
+        actor.slowMs = (this.#leaning === undefined ? numbers.pick([1, 4, 9]) : 9) * 60_000;
         actor.quickCalls = numbers.below(80);
       }
       this.#actors.push(actor);
     }
     const ids = world.watch.visible.filter((id) => !this.#gone.has(id));
-    const isForgetting = numbers.oneIn(round === 0 ? 2 : 4) || this.#leaning === "slow";
+    const isForgetting = numbers.oneIn(round === 0 ? 2 : 4) || this.#leaning !== undefined;
     if (isForgetting && ids.length > 1) this.#forget(ids);
-    const graces = this.#leaning === "slow" ? [1] : [0, 1, 1, 24];
+    const graces = { slow: [1], sudden: [0], none: [0, 1, 1, 24] }[this.#leaning ?? "none"];
     const grace = (): number => numbers.pick(graces) * hour;
     if (round > 0 || !numbers.oneIn(4))
       this.#actors.push(world.prune("admin", { ...sparingly, graceMs: grace() }));
@@ -140,7 +151,9 @@ class Run {
   }
 
   #forget(ids: readonly string[]): void {
-    const chosen = ids.filter(() => this.#world.numbers.oneIn(3)).slice(0, 3);
+    const { numbers } = this.#world;
+    const chosen =
+      this.#leaning === undefined ? ids.filter(() => numbers.oneIn(3)).slice(0, 3) : ids;
     if (chosen.length === 0) return;
     for (const id of chosen) this.#gone.add(id);
     this.#actors.push(this.#world.forget("admin", chosen));
@@ -168,7 +181,8 @@ class Run {
   }
 }
 
-function chancesOf(numbers: Numbers): Chances {
+function chancesOf(numbers: Numbers, leaning: Leaning | undefined): Chances {
+  if (leaning !== undefined) return { ...calm, order: leaning === "slow" ? "any" : "ranked" };
   const rough = numbers.below(4);
   return {
     order: numbers.pick(["any", "sticky", "ranked", "ranked"]),

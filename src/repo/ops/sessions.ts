@@ -26,7 +26,9 @@ export class Session {
   #previous: string | undefined;
   #refreshedAt = { now: 0, elapsed: 0 };
   #stopRefreshing: () => void = () => undefined;
-  #refreshing: Promise<void> = Promise.resolve();
+  /** One object after the other. */
+  #puts: Promise<void> = Promise.resolve();
+  #acknowledging: Promise<void> | undefined;
   #lastFailure: unknown;
   /** How old the lease was when it was found too old; undefined while all is well. */
   #lapsedMs: number | undefined;
@@ -48,7 +50,7 @@ export class Session {
     await session.#put("active");
     const { clock } = repository.environment;
     session.#stopRefreshing = (clock.every?.bind(clock) ?? everySoOften)(refreshIntervalMs, () => {
-      session.#refreshing = session.#refreshing.then(() => session.#refresh());
+      void session.#inTurn(() => session.#refresh());
     });
     return session;
   }
@@ -97,9 +99,10 @@ export class Session {
 
   /** Refreshes now if it is more than a minute old: before a commit. */
   async refreshBeforeCommit(): Promise<void> {
-    await this.#refreshing;
-    this.assertAlive();
-    if (this.#ageMs > 60_000) await this.#put("active");
+    await this.#inTurn(async () => {
+      this.assertAlive();
+      if (this.#ageMs > 60_000) await this.#put("active");
+    });
   }
 
   /**
@@ -116,8 +119,8 @@ export class Session {
   /** Says that nothing depends on this session any more. */
   async end(state: Exclude<SessionState, "active"> = "ended"): Promise<void> {
     this.#stopRefreshing();
-    await this.#refreshing;
-    await this.#put(state);
+    await this.#acknowledging;
+    await this.#inTurn(() => this.#put(state));
   }
 
   /** As `end`, where all that matters is stored: a storage that fails now must not make it look undone. */
@@ -153,24 +156,40 @@ export class Session {
     if (this.#ageMs > sessionTtlMs / 2) this.#lapsedMs ??= this.#ageMs;
   }
 
+  /** @returns what `act` comes to; the next one waits for it either way */
+  #inTurn(act: () => Promise<void>): Promise<void> {
+    const turn = this.#puts.then(act);
+    this.#puts = turn.catch(() => undefined);
+    return turn;
+  }
+
   async #refresh(): Promise<void> {
+    await this.#putIfAlive();
+    // Not waited for: marks may be many and the storage slow, and the next refresh must not be late.
+    this.#acknowledging ??= this.#acknowledge().finally(() => {
+      this.#acknowledging = undefined;
+    });
+  }
+
+  async #putIfAlive(): Promise<void> {
     this.#noteAge();
     if (this.#lapsedMs !== undefined) return;
     try {
       await this.#put("active");
-      await this.#acknowledge();
     } catch (error) {
       this.#lastFailure = error;
     }
   }
 
-  /** After the refresh, which must not wait for it. */
   async #acknowledge(): Promise<void> {
     const before = this.#ackedMarks;
-    this.#ackedMarks = (await this.#findReleased?.()) ?? [];
+    try {
+      this.#ackedMarks = (await this.#findReleased?.()) ?? [];
+    } catch (error) {
+      this.#lastFailure = error;
+    }
     if (this.#ackedMarks.every((name) => before.includes(name))) return;
-    this.#noteAge();
-    if (this.#lapsedMs === undefined) await this.#put("active");
+    await this.#inTurn(() => this.#putIfAlive());
   }
 
   async #put(state: SessionState): Promise<void> {
