@@ -82,7 +82,8 @@ export class ProgressLine {
     }
     parts.push(`${formatBytes(rate)}/s`);
     if (state.bytesSent !== undefined) parts.push(`sent ${formatBytes(state.bytesSent)}`);
-    if (left !== undefined) parts.push(`${formatSeconds(Math.max(0, left))} left`);
+    // When all is read, what is left is to send it.
+    if (left !== undefined && left > 0) parts.push(`${formatSeconds(left)} left`);
     if (state.current !== undefined) parts.push(printableName(state.current));
     const width = (this.#host.stderr.columns ?? 80) - 1;
     this.#host.stderr.write(`\r\u001b[K${parts.join("  ").slice(0, width)}`);

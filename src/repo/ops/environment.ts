@@ -37,3 +37,13 @@ export interface Environment {
   /** Something for who wants to know more. */
   note(text: string): void;
 }
+
+/** By the clock's own timers, if it has any. @returns ends it */
+export function repeat(clock: Clock, intervalMs: number, act: () => void): () => void {
+  if (clock.every !== undefined) return clock.every(intervalMs, act);
+  const timer = setInterval(act, intervalMs);
+  timer.unref(); // It keeps no process alive.
+  return () => {
+    clearInterval(timer);
+  };
+}

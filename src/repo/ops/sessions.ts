@@ -7,6 +7,7 @@
 import { toHex } from "../../bytes.ts";
 import { BackendError, FailedError } from "../../errors.ts";
 import { encodeSession, type SessionKind, type SessionState } from "../format/index.ts";
+import { repeat } from "./environment.ts";
 import type { Repository } from "./repository.ts";
 import { putRecord } from "./sealed-records.ts";
 
@@ -49,7 +50,7 @@ export class Session {
     const session = new Session(repository, kind, pins);
     await session.#put("active");
     const { clock } = repository.environment;
-    session.#stopRefreshing = (clock.every?.bind(clock) ?? everySoOften)(refreshIntervalMs, () => {
+    session.#stopRefreshing = repeat(clock, refreshIntervalMs, () => {
       void session.#inTurn(() => session.#refresh());
     });
     return session;
@@ -219,12 +220,4 @@ export class Session {
     // say nothing more; where we may not delete, a collector does.
     if (older !== undefined) await storage.delete("locks", older).catch(() => undefined);
   }
-}
-
-function everySoOften(intervalMs: number, act: () => void): () => void {
-  const timer = setInterval(act, intervalMs);
-  timer.unref(); // A session keeps no process alive.
-  return () => {
-    clearInterval(timer);
-  };
 }

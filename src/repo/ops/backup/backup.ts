@@ -20,6 +20,7 @@ import {
 } from "../../blobs/index.ts";
 import type { DirectoryContent, DirectoryEntry, Snapshot } from "../../format/index.ts";
 import { commitSnapshot } from "../commit.ts";
+import { repeat } from "../environment.ts";
 import { releasedMarks } from "../released-marks.ts";
 import type { Repository } from "../repository.ts";
 import { Session } from "../sessions.ts";
@@ -42,6 +43,7 @@ import type { StoreTree } from "../tree-writer.ts";
 import { WriterChain } from "./writer-chain.ts";
 
 const warningsKept = 100;
+const progressIntervalMs = 1000;
 
 /**
  * @throws {FailedError} when nothing could be read at all, or the run was locked out by a collector;
@@ -56,6 +58,11 @@ export async function backup(
   const run = new BackupRun(repository, options, hooks);
   // A dry run writes nothing, not even a session: what it finds may be gone when it matters.
   const session = options.dryRun === true ? undefined : await Session.start(repository, "writer");
+  const stopShowing =
+    hooks.onProgress &&
+    repeat(repository.environment.clock, progressIntervalMs, () => {
+      run.showProgress();
+    });
   try {
     const summary = await run.execute(session);
     await session?.endCommitted();
@@ -66,6 +73,8 @@ export async function backup(
     await options.disks?.close(error);
     await session?.abort();
     throw error;
+  } finally {
+    stopShowing?.();
   }
 }
 
@@ -107,6 +116,10 @@ class BackupRun {
     this.#startedMs = environment.clock.elapsed();
     this.#hostname = options.hostname ?? environment.hostname;
     this.#paths = snapshotPaths(options);
+  }
+
+  showProgress(): void {
+    this.#tally.show();
   }
 
   async execute(session: Session | undefined): Promise<BackupSummary> {

@@ -10,6 +10,7 @@ export class Tally {
   bytesDone = 0;
   isIncomplete = false;
   readonly warnings: string[] = [];
+  #current: string | undefined;
   readonly #hooks: BackupHooks;
   readonly #expectedBytes: number | undefined;
   readonly #traffic: TrafficCounts | undefined;
@@ -33,11 +34,17 @@ export class Tally {
 
   advance(bytes: number, current?: string): void {
     this.bytesDone += bytes;
+    this.#current = current;
+    this.show();
+  }
+
+  /** Also while nothing is read, since what is sent moves on. */
+  show(): void {
     this.#hooks.onProgress?.({
       bytesDone: this.bytesDone,
       bytesTotal: this.#expectedBytes,
       filesDone: this.filesNew + this.filesChanged + this.filesUnmodified,
-      current,
+      current: this.#current,
       bytesSent: this.#traffic?.bytesSent,
       bytesReceived: this.#traffic?.bytesReceived,
     });
