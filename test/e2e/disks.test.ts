@@ -67,8 +67,8 @@ test("a partitioned disk: ls -l lists, diff names, restore gives qcow2", async (
   const to = place.path("again.qcow2");
   await place.expect(0, ["restore", `latest:${disk}`, "--to", to, "--format", "qcow2"]);
   qemuImg("compare", "-q", "-f", "raw", "-F", "qcow2", disk, to);
-  const wrong = await place.expect(2, ["restore", "latest", "-t", "out", "--format", "qcow2"]);
-  expect(wrong.stderr).toContain("--format is for the one file that --to names");
+  const wrong = await place.expect(2, ["restore", "latest", "--libvirt", "--format", "qcow2"]);
+  expect(wrong.stderr).toContain("--format");
 });
 
 test("changed bytes are counted by partition, logical ones instead of the extended one", () => {

@@ -241,3 +241,25 @@ test("a lost chunk costs its place in the disk, and the file does not look finis
   expect(differing).toBeGreaterThan(0);
   expect(differing).toBeLessThanOrEqual(64);
 });
+
+test("in a tree, what was a qcow2 file is one again, also over another night's; a raw disk stays raw", async () => {
+  await using place = await TestPlace.create();
+  const raw = makeRaw(place);
+  const disk = place.path("source", "disk.qcow2");
+  qemuImg("convert", "-O", "qcow2", "-o", "cluster_size=4096", raw, disk);
+  const snapshot = await place.backup([raw, disk]);
+  const path = place.path("restored");
+  const options = { snapshot, target: { kind: "directory", path }, format: "qcow2" } as const;
+  const all = { ...options, path: place.path("source"), verify: true };
+  const summary = await runRestore(place, all);
+  expect(summary).toMatchObject({ filesRestored: 2, warnings: [] });
+  const back = place.path("restored", "disk.qcow2");
+  expectSameDisk(disk, back, "qcow2");
+  expect(info(back)).toMatchObject({ "cluster-size": 4096 });
+  expect(readFileSync(place.path("restored", "disk.raw")).equals(readFileSync(raw))).toBe(true);
+
+  qemuIo(back, ["write -P 7 1M 8M", "write -P 9 15M 1M"]);
+  const again = await runRestore(place, all);
+  expect(again.warnings).toEqual([]);
+  expectSameDisk(disk, back, "qcow2");
+});

@@ -42,7 +42,7 @@ export const command: Command = {
       choices: formats,
       requiresArg: true,
       describe:
-        "with --to: what becomes of a disk. raw (default) is written in place; qcow2 is a new file, of the kind it was backed up from, that replaces an old one when it is whole",
+        "what becomes of a disk. raw (default) is written in place. qcow2 with --to is a new file, of the kind it was backed up from, that replaces an old one when it is whole; with --target the disks that were qcow2 files become such files again",
     },
     libvirt: {
       type: "boolean",
@@ -99,6 +99,10 @@ export const command: Command = {
       "a disk; where it holds the right bytes already nothing is written",
     ],
     ["restore 4f3a:/srv/images/web1.qcow2 --to web1.qcow2 --format qcow2", "a qcow2 file again"],
+    [
+      "restore latest --target /srv/rescue --format qcow2",
+      "a tree, and what was a qcow2 file is one",
+    ],
     ["restore latest --libvirt", "the domain of a backup --libvirt, defined again with its disks"],
     [
       "restore latest --libvirt --name web1-copy --target /srv/images",
@@ -128,11 +132,6 @@ function restoreOptions({ host }: CommandContext, args: CommandArguments): Resto
   const { snapshot, path } = parseSnapshotPath(args.word("snapshot"));
   const overwrite = args.text("overwrite");
   const format = formats.find((name) => name === args.text("format"));
-  if (format !== undefined && args.text("to") === undefined) {
-    throw new UsageError("Cannot restore: --format is for the one file that --to names", {
-      hint: "Restore the disks of a tree one by one: restore SNAP:PATH --to FILE --format qcow2",
-    });
-  }
   return {
     snapshot,
     filter: snapshotFilter(args),

@@ -20,7 +20,7 @@ export interface RestoreOptions {
    */
   readonly path?: string | undefined;
   readonly target: RestoreTarget;
-  /** Only for a target that is a file. Raw unless given, whatever the disk was in. */
+  /** Raw unless given, whatever a disk was in. Of a tree qcow2 is for the disks that were in such a file. */
   readonly format?: RestoreFormat | undefined;
   /** Patterns, for paths as they come to lie below the target. */
   readonly include?: readonly string[] | undefined;

@@ -7,12 +7,15 @@ import { printableName } from "../../../names.ts";
 import type { DirectoryEntry } from "../../format/index.ts";
 import { directoryEntries, type NodeSource } from "../tree-reader.ts";
 import type { ContentRestorer } from "./content-restorer.ts";
+import type { FileForm } from "./restore-file.ts";
 import type { RestoreTally } from "./tally.ts";
 
 /** Undefined for a dry run: then entries are only counted. */
 export interface TreeOutput {
   readonly restorer: TreeRestorer;
   readonly content: ContentRestorer;
+  /** What becomes of a file; undefined: its bytes as they are. */
+  form(entry: DirectoryEntry): Promise<FileForm | undefined>;
 }
 
 export interface TreeContext {
@@ -112,7 +115,9 @@ export class TreeWalk {
     const { restorer, content } = output;
     const { name, metadata } = entry;
     const { size } = metadata;
-    const result = restorer.openFile(name, metadata);
+    const form = await output.form(entry);
+    const fileBytes = form?.fileBytes ?? size;
+    const result = restorer.openFile(name, { ...metadata, size: fileBytes });
     if (result.kind === "kept") tally.kept(path, size);
     if (result.kind === "linked") {
       tally.restored(path, size);
@@ -120,12 +125,17 @@ export class TreeWalk {
     }
     if (result.kind !== "write") return;
     const { file } = result;
-    tally.noteRaw(entry, path);
+    // Opened and closed by the restorer of trees; this makes its holes.
+    const shape = { fd: file.fd, path, size: fileBytes, kind: "file", isNew: file.isNew } as const;
+    const target = new ImageTarget(shape);
+    if (form === undefined) tally.noteRaw(entry, path);
+    if (form?.note !== undefined) tally.warn(`${printableName(path)}: ${form.note}`);
+    await form?.prepare(target);
     await content.add({
-      // Opened and closed by the restorer of trees; this makes its holes.
-      target: new ImageTarget({ fd: file.fd, path, size, kind: "file", isNew: file.isNew }),
+      target,
       entry,
       path,
+      ...(form === undefined ? {} : { placement: form.placement }),
       finish: () => {
         restorer.finishFile(file);
       },

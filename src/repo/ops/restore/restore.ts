@@ -181,7 +181,13 @@ class RestoreRun {
       selection: selectPaths(include, exclude),
       tally: this.#tally,
       signal: this.#signal,
-      output: restorer && content && { restorer, content },
+      output: restorer &&
+        content && {
+          restorer,
+          content,
+          // In a tree a file keeps its name, and so its format: only what was qcow2 becomes it again.
+          form: async (entry) => (entry.disk?.format === "qcow2" ? this.#form(entry) : undefined),
+        },
     });
     if (subject.kind === "directory") await walk.directory(subject.node);
     else await walk.entry(subject.entry, `/${subject.entry.name}`);

@@ -77,7 +77,7 @@ export class RestoreTally {
     if (disk === undefined) return;
     const again =
       disk.format === "qcow2"
-        ? "restore SNAP:PATH --to FILE --format qcow2 makes one again"
+        ? "--format qcow2 makes one again"
         : "qemu-img convert makes one again";
     this.warn(
       `${printableName(path)} is restored as a raw disk; it was a ${disk.format} file: ${again}`,
