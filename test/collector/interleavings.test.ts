@@ -7,7 +7,7 @@ import type { PruneOptions } from "../../src/repo/ops/index.ts";
 import { atOnce, day, disk, hour, patched, PruneLab, touched } from "./prune-lab.ts";
 import { JitteringStorage, seededNumbers } from "./mixing-storage.ts";
 
-const seeds = Number(process.env["ASHLAR_SEEDS"] ?? 40);
+const seeds = Number(process.env["ASHLAR_SEEDS"] ?? 20);
 const firstSeed = Number(process.env["ASHLAR_SEED"] ?? 1);
 
 test.each(Array.from({ length: seeds }, (_, at) => firstSeed + at))(

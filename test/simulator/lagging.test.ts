@@ -14,7 +14,7 @@ vi.mock("../../src/chunker/aligned-wasm.ts", async (original) =>
 
 afterAll(removeWorkFolder);
 
-const seeds = Number(process.env["ASHLAR_SEEDS"] ?? 220);
+const seeds = Number(process.env["ASHLAR_SEEDS"] ?? 150);
 const from = Number(process.env["ASHLAR_FROM"] ?? 1);
 
 test("where lists lag nothing is lost, and space comes back", { timeout: 1_200_000 }, async () => {

@@ -46,8 +46,8 @@ export async function runSeeds(states: readonly StartState[], half: 0 | 1): Prom
 }
 
 function leaningOf(seed: number): Leaning | undefined {
-  if (seed % 8 === 3) return "slow";
-  return seed % 8 === 6 ? "sudden" : undefined;
+  if (seed % 16 === 3) return "slow";
+  return seed % 16 === 6 ? "sudden" : undefined;
 }
 
 async function replay(states: readonly StartState[], seed: number): Promise<void> {
