@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 import { addKey, encodeKeyFile, prune, Repository } from "../../src/repo/index.ts";
 import { Session } from "../../src/repo/ops/sessions.ts";
-import type { ObjectKind, Storage } from "../../src/storage/index.ts";
+import type { ObjectInfo, ObjectKind, Storage } from "../../src/storage/index.ts";
 import { fixedRandom } from "../support/fixed-random.ts";
 import { WrappedStorage } from "../../src/storage/wrapped.ts";
 import { InterruptedStorage } from "./mixing-storage.ts";
@@ -231,4 +231,19 @@ test("a run whose session somebody removed does not commit, nor say that it did"
   await expect(lab.backup(patched(bytes, 0, disk("new", 8)), "late", late)).rejects.toThrow(
     /removed this run's session.*may lack/s,
   );
+});
+
+test("refreshes on the way do not make a run that looks for its own session miss it", async () => {
+  await using lab = await PruneLab.create();
+  class LateStat extends WrappedStorage {
+    override async stat(kind: ObjectKind, name: string): Promise<ObjectInfo | undefined> {
+      for (const refresh of [...lab.timers, ...lab.timers]) refresh();
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      return super.stat(kind, name);
+    }
+  }
+  await using repository = await lab.open("woken", new LateStat(lab.storage));
+  const session = await Session.start(repository, "writer");
+  expect(await session.isRecorded()).toBe(true);
+  await session.end();
 });

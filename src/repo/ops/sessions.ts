@@ -109,12 +109,15 @@ export class Session {
   /**
    * Whether its objects are still there. Any host may delete in locks/, and a restic user may mean well:
    * then prune has not seen this session. The one before counts, since a storage may show the newest late.
+   * In turn, since two refreshes on the way would take both away under this look.
    */
-  async isRecorded(): Promise<boolean> {
+  isRecorded(): Promise<boolean> {
     const { storage } = this.#repository;
-    for (const name of [this.#newest, this.#previous])
-      if (name !== undefined && (await storage.stat("locks", name)) !== undefined) return true;
-    return false;
+    return this.#inTurn(async () => {
+      for (const name of [this.#newest, this.#previous])
+        if (name !== undefined && (await storage.stat("locks", name)) !== undefined) return true;
+      return false;
+    });
   }
 
   /** Says that nothing depends on this session any more. */
@@ -158,9 +161,12 @@ export class Session {
   }
 
   /** @returns what `act` comes to; the next one waits for it either way */
-  #inTurn(act: () => Promise<void>): Promise<void> {
+  #inTurn<T>(act: () => Promise<T>): Promise<T> {
     const turn = this.#puts.then(act);
-    this.#puts = turn.catch(() => undefined);
+    this.#puts = turn.then(
+      () => undefined,
+      () => undefined,
+    );
     return turn;
   }
 
