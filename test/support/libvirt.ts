@@ -80,11 +80,11 @@ export class Libvirt implements AsyncDisposable {
   }
 
   /** @param disks  the XML of its disks, and what else belongs to its devices */
-  define(name: string, devices: string, os = ""): void {
+  define(name: string, devices: string, os = "", memoryMib = 32): void {
     const file = join(this.folder, "domain.xml");
     writeFileSync(
       file,
-      `<domain type='qemu'><name>${name}</name><memory unit='MiB'>32</memory><vcpu>1</vcpu>
+      `<domain type='qemu'><name>${name}</name><memory unit='MiB'>${memoryMib}</memory><vcpu>1</vcpu>
 <os><type arch='x86_64' machine='pc'>hvm</type>${os}</os><features><acpi/></features><cpu mode='maximum'/>
 <devices><emulator>/usr/bin/qemu-system-x86_64</emulator>${devices}<memballoon model='none'/></devices></domain>`,
     );

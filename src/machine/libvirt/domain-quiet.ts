@@ -27,7 +27,9 @@ export class DomainQuiet {
   async freeze(): Promise<void> {
     this.#watchdog = startWatchdog(this.#virsh.command(["domfsthaw", this.#domain]));
     try {
-      const answer = await this.#virsh.run("Cannot freeze", ["domfsfreeze", this.#domain]);
+      // How many file systems it froze is nothing that it was asked for: -q leaves it out.
+      const words = ["domfsfreeze", this.#domain];
+      const answer = await this.#virsh.run("Cannot freeze", words, true);
       const count = Number(/\d+/.exec(answer)?.[0] ?? 0);
       this.wasQuiet = count > 0;
       if (!this.wasQuiet) this.#warn("the guest agent found no file system to freeze");

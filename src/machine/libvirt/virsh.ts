@@ -24,17 +24,18 @@ export class Virsh {
     this.#connect = connect;
   }
 
-  command(words: readonly string[]): readonly string[] {
+  /** @param isVerbose  with what virsh says of what it did, beside what it was asked for */
+  command(words: readonly string[], isVerbose = false): readonly string[] {
     const connect = this.#connect === undefined ? [] : ["--connect", this.#connect];
-    return ["virsh", ...connect, "-q", ...words];
+    return ["virsh", ...connect, ...(isVerbose ? [] : ["-q"]), ...words];
   }
 
   /**
    * @param doing  for the error: "Cannot …"
    * @throws {VirshError} when libvirt refuses
    */
-  async run(doing: string, words: readonly string[]): Promise<string> {
-    const { code, stdout, stderr } = await output(doing, this.command(words));
+  async run(doing: string, words: readonly string[], isVerbose = false): Promise<string> {
+    const { code, stdout, stderr } = await output(doing, this.command(words, isVerbose));
     if (code === 0) return stdout;
     if (code === 127 && stderr.includes("virsh"))
       throw new FailedError(`${doing}: virsh is not installed`, {
