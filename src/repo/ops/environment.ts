@@ -38,6 +38,9 @@ export interface Environment {
   note(text: string): void;
 }
 
+/** How often progress is told while nothing is read. */
+export const progressIntervalMs = 1000;
+
 /** By the clock's own timers, if it has any. @returns ends it */
 export function repeat(clock: Clock, intervalMs: number, act: () => void): () => void {
   if (clock.every !== undefined) return clock.every(intervalMs, act);

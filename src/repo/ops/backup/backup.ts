@@ -20,7 +20,7 @@ import {
 } from "../../blobs/index.ts";
 import type { DirectoryContent, DirectoryEntry, Snapshot } from "../../format/index.ts";
 import { commitSnapshot } from "../commit.ts";
-import { repeat } from "../environment.ts";
+import { progressIntervalMs, repeat } from "../environment.ts";
 import { releasedMarks } from "../released-marks.ts";
 import type { Repository } from "../repository.ts";
 import { Session } from "../sessions.ts";
@@ -43,7 +43,6 @@ import type { StoreTree } from "../tree-writer.ts";
 import { WriterChain } from "./writer-chain.ts";
 
 const warningsKept = 100;
-const progressIntervalMs = 1000;
 
 /**
  * @throws {FailedError} when nothing could be read at all, or the run was locked out by a collector;
@@ -234,6 +233,7 @@ class BackupRun {
       const { backUpDisks } = await import("./disk-backup.ts");
       const more = {
         nowNs: BigInt(Math.trunc(environment.clock.now())) * 1_000_000n,
+        share: this.#options.share,
         audit: this.#options.audit ?? 0,
         random: (bytes: number) => environment.random.bytes(bytes),
         pieces: (entry: DirectoryEntry) => filePieces(parent!.source, entry, settings),

@@ -11,6 +11,7 @@ import { type BlobIndex, IndexWriter } from "../../blob-index/index.ts";
 import { BlobWriter, DeltaBases } from "../../blobs/index.ts";
 import { MeteredStorage } from "../backup/metered-storage.ts";
 import { StoredContent } from "../backup/stored-content.ts";
+import { progressIntervalMs, repeat } from "../environment.ts";
 import type { Repository } from "../repository.ts";
 import { rewriteSnapshot } from "../rewrite-snapshot.ts";
 import { needsFullKey } from "../sealed-records.ts";
@@ -25,7 +26,13 @@ import { fullStanding, loadStandings, type Standings } from "../standing.ts";
 import type { StoreTree } from "../tree-writer.ts";
 import { ChunkCopier } from "./chunk-copier.ts";
 import { ContentCopier, type Twin } from "./content-copier.ts";
-import type { CopiedSnapshot, CopyHooks, CopyOptions, CopySummary } from "./options.ts";
+import type {
+  CopiedSnapshot,
+  CopyHooks,
+  CopyOptions,
+  CopyProgress,
+  CopySummary,
+} from "./options.ts";
 import { TreeCopier } from "./tree-copier.ts";
 
 /** @throws {UsageError} {FailedError} when nothing can be copied; single snapshots that fail are in the summary */
@@ -52,13 +59,21 @@ export async function copySnapshots(
   );
   try {
     const writing = await Session.start(target, "writer");
+    const run = new CopyRun(source, target, hooks);
+    const stopShowing =
+      hooks.onProgress &&
+      repeat(target.environment.clock, progressIntervalMs, () => {
+        run.showProgress();
+      });
     try {
-      const summary = await new CopyRun(source, target, hooks).execute(writing, all, wanted);
+      const summary = await run.execute(writing, all, wanted);
       await writing.endCommitted();
       return summary;
     } catch (error) {
       await writing.abort();
       throw error;
+    } finally {
+      stopShowing?.();
     }
   } finally {
     await reading?.abort();
@@ -179,6 +194,7 @@ class CopyRun {
   readonly #whole = new Set<string>();
   readonly #failed: { sourceId: string; message: string }[] = [];
   #bytesRead = 0;
+  #place: Omit<CopyProgress, "bytesDone"> | undefined;
   #metered: MeteredStorage | undefined;
   #writer: BlobWriter | undefined;
   #chunks: ChunkCopier | undefined;
@@ -244,6 +260,12 @@ class CopyRun {
     }
   }
 
+  /** Also while nothing is read, since what is sent moves on. */
+  showProgress(): void {
+    if (this.#place !== undefined)
+      this.#hooks.onProgress?.({ bytesDone: this.#bytesRead, ...this.#place });
+  }
+
   summary(copied: readonly CopiedSnapshot[], skipped: number): CopySummary {
     const stats = this.#writer?.stats;
     return {
@@ -267,8 +289,7 @@ class CopyRun {
     copied: readonly CopiedSnapshot[],
   ) {
     const [source, target] = [await this.#source.reader(), await this.#target.reader()];
-    const { signal, onProgress, onWarning } = this.#hooks;
-    let current = "";
+    const { signal, onWarning } = this.#hooks;
     const depthMost = (await this.#target.writeSettings()).delta.depth;
     const chunks = (this.#chunks = new ChunkCopier({
       reader: source,
@@ -277,12 +298,7 @@ class CopyRun {
       depthMost,
       onRead: (bytes) => {
         this.#bytesRead += bytes;
-        onProgress?.({
-          bytesDone: this.#bytesRead,
-          snapshotsDone: copied.length,
-          snapshotsTotal: missing.length,
-          current,
-        });
+        this.showProgress();
       },
     }));
     const read = (id: Uint8Array): Promise<Uint8Array> => target.readTree(id);
@@ -304,7 +320,11 @@ class CopyRun {
       snapshot: StoredSnapshot,
       earlier: Twin<StoredSnapshot> | undefined,
     ): Promise<Uint8Array | undefined> => {
-      current = snapshot.id;
+      this.#place = {
+        snapshotsDone: copied.length,
+        snapshotsTotal: missing.length,
+        current: snapshot.id,
+      };
       const twin =
         earlier === undefined
           ? undefined
