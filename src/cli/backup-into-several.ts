@@ -13,6 +13,7 @@ import { AbortedError, BugError, StoreError, UsageError } from "../errors.ts";
 import { printableName } from "../names.ts";
 import { backupDocument, printBackup } from "./backup-report.ts";
 import type { CommandContext } from "./command.ts";
+import type { OpenDisks } from "./disk-sources.ts";
 import type { RepositoryChoice } from "./open-repository.ts";
 import type { Output } from "./output.ts";
 import { exitCodeOf } from "./output.ts";
@@ -27,6 +28,7 @@ export async function backupIntoSeveral(
   { output, signal, openRepository }: CommandContext,
   choices: readonly RepositoryChoice[],
   options: BackupOptions,
+  openDisks: OpenDisks | undefined,
 ): Promise<number> {
   const { backupTogether, locationText } = await import("../repo/index.ts");
   const opened: { readonly repository: Repository; readonly at: number }[] = [];
@@ -50,7 +52,11 @@ export async function backupIntoSeveral(
     );
   }
   const hooks = new SeveralHooks(output, signal, repositories.length);
-  const outcomes = await backupTogether(repositories, options, (index) => hooks.of(index));
+  const outcomes = await backupTogether(
+    repositories,
+    { ...options, openDisks: openDisks && (() => openDisks(repositories, signal)) },
+    (index) => hooks.of(index),
+  );
   for (const [index, outcome] of outcomes.entries()) {
     const result = { ...results[opened[index]!.at]!, outcome };
     results[opened[index]!.at] = result;

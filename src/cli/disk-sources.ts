@@ -46,7 +46,11 @@ export const diskOptions = {
   },
 } as const;
 
-export type OpenDisks = (repository: Repository, signal: AbortSignal) => Promise<DiskSet>;
+/** @returns a set for each repository */
+export type OpenDisks = (
+  repositories: readonly Repository[],
+  signal: AbortSignal,
+) => Promise<readonly DiskSet[]>;
 
 /** @returns how to open them; undefined when paths or a stream are backed up */
 export function diskSources(args: CommandArguments): OpenDisks | undefined {
@@ -61,7 +65,8 @@ export function diskSources(args: CommandArguments): OpenDisks | undefined {
       throw new UsageError("Cannot back up exports of NBD servers beside other things", {
         hint: "Make a snapshot of each: run backup twice",
       });
-    return async (_repository, signal) => (await import("../repo/index.ts")).nbdDisks(uris, signal);
+    return async ({ length }, signal) =>
+      (await import("../repo/index.ts")).nbdDisks(uris, length, signal);
   }
   if (paths.length > 0 || args.flag("stdin") || args.flag("stdin-from-command"))
     throw new UsageError("Cannot back up a machine beside other things", {
@@ -69,8 +74,8 @@ export function diskSources(args: CommandArguments): OpenDisks | undefined {
     });
   const common = { disks: args.texts("disk"), force: args.flag("force") };
   if (domain !== undefined)
-    return async (repository, signal) =>
-      (await import("../repo/index.ts")).libvirtDisks(repository, {
+    return async (repositories, signal) =>
+      (await import("../repo/index.ts")).libvirtDisks(repositories, {
         domain,
         connect: args.text("connect"),
         scratchFolder: args.text("scratch"),
@@ -78,8 +83,8 @@ export function diskSources(args: CommandArguments): OpenDisks | undefined {
         ...common,
         signal,
       });
-  return async (repository, signal) =>
-    (await import("../repo/index.ts")).machineDisks(repository, {
+  return async (repositories, signal) =>
+    (await import("../repo/index.ts")).machineDisks(repositories, {
       qmpPath: qmp!,
       agentPath: args.text("agent"),
       scratchFolder: args.text("scratch") ?? "/var/tmp",

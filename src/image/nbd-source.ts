@@ -18,19 +18,17 @@ const dirtyFlag = 1;
 export interface NbdSourceOptions extends Omit<NbdClientOptions, "contexts"> {
   /** For messages, instead of the server's address. */
   readonly path?: string;
-  /** A dirty bitmap of the export, by its context's name; it must be there. */
-  readonly dirtyContext?: string;
+  /** Dirty bitmaps of the export, by their contexts' names; they must be there. */
+  readonly dirtyContexts?: readonly string[];
 }
 
 export class NbdSource implements DiskSource {
   readonly path: string;
   readonly #client: NbdClient;
-  readonly #dirtyContext: string | undefined;
 
-  private constructor(client: NbdClient, path: string, dirtyContext: string | undefined) {
+  private constructor(client: NbdClient, path: string) {
     this.#client = client;
     this.path = path;
-    this.#dirtyContext = dirtyContext;
   }
 
   static async open(
@@ -38,25 +36,26 @@ export class NbdSource implements DiskSource {
     options: NbdSourceOptions = {},
   ): Promise<NbdSource> {
     const address = typeof where === "string" ? parseNbdUri(where) : where;
-    const { dirtyContext, path = printableAddress(address) } = options;
-    const contexts = [baseAllocation, ...(dirtyContext === undefined ? [] : [dirtyContext])];
+    const { dirtyContexts = [], path = printableAddress(address) } = options;
+    const contexts = [baseAllocation, ...dirtyContexts];
     const client = await NbdClient.open(address, { ...options, contexts });
-    if (dirtyContext !== undefined && !client.hasContext(dirtyContext)) {
+    const missing = dirtyContexts.find((context) => !client.hasContext(context));
+    if (missing !== undefined) {
       client.close();
-      throw new FailedError(`Cannot read what changed on ${path}: it has no "${dirtyContext}"`);
+      throw new FailedError(`Cannot read what changed on ${path}: it has no "${missing}"`);
     }
-    return new NbdSource(client, path, dirtyContext);
+    return new NbdSource(client, path);
   }
 
   get size(): number {
     return this.#client.size;
   }
 
-  /** What the dirty bitmap says may have changed; ascending, neighbours joined. */
-  async changes(): Promise<DiskRange[]> {
+  /** What a dirty bitmap says may have changed; ascending, neighbours joined. */
+  async changes(dirtyContext: string): Promise<DiskRange[]> {
     const ranges: { offset: number; length: number }[] = [];
     for await (const { offset, length, flags } of this.#client.extents()) {
-      if (((flags.get(this.#dirtyContext ?? "") ?? dirtyFlag) & dirtyFlag) === 0) continue;
+      if (((flags.get(dirtyContext) ?? dirtyFlag) & dirtyFlag) === 0) continue;
       const last = ranges.at(-1);
       if (last !== undefined && last.offset + last.length === offset) last.length += length;
       else ranges.push({ offset, length });

@@ -12,7 +12,7 @@ export { Virsh, VirshError } from "./libvirt/virsh.ts";
 export { childrenOf, editXml, elementAt, escapeXml, parseXml, xmlTexts } from "./libvirt/xml.ts";
 export type { XmlEdit, XmlElement } from "./libvirt/xml.ts";
 export type { Monitor } from "./monitor.ts";
-export { type DiskPlan, PointInTime, removeBitmap } from "./point-in-time.ts";
+export { type BitmapPlan, type DiskPlan, PointInTime, removeBitmap } from "./point-in-time.ts";
 export { asObject } from "./qmp/json.ts";
 export { QmpClient } from "./qmp/qmp-client.ts";
 export { watchFrozenGuest } from "./thaw-watchdog.ts";

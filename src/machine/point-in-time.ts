@@ -21,12 +21,18 @@ import { asList, isObject, type JsonObject } from "./qmp/json.ts";
 import { QmpCommandError } from "./qmp/qmp-client.ts";
 import { assertScratchRoom, watchScratch } from "./scratch.ts";
 
-export interface DiskPlan {
-  readonly disk: MachineDisk;
+/** What one repository wants of a disk. */
+export interface BitmapPlan {
   /** A bitmap to begin at this moment, for the next run. */
   readonly begin: string;
   /** The bitmap of which the changes are wanted; undefined: all is read. */
   readonly since?: string | undefined;
+}
+
+export interface DiskPlan {
+  readonly disk: MachineDisk;
+  /** One for each repository, in one order for all disks. */
+  readonly bitmaps: readonly BitmapPlan[];
 }
 
 export interface PointInTimeOptions {
@@ -40,7 +46,7 @@ export interface PointInTimeOptions {
 }
 
 export const granularityBytes = 64 << 10;
-const dirtyBitmap = "ashlar-dirty";
+const dirtyBitmapPrefix = "ashlar-dirty-";
 /** As long as a path of a socket may be. */
 const socketPathBytesMax = 107;
 
@@ -74,7 +80,7 @@ export class PointInTime {
       await point.#take();
       return point;
     } catch (error) {
-      await point.end(false).catch(() => undefined);
+      await point.end(() => false).catch(() => undefined);
       throw error;
     }
   }
@@ -87,9 +93,9 @@ export class PointInTime {
     return `disk${index}`;
   }
 
-  /** The meta context that tells what changed since the plan's `since`. */
-  get dirtyContext(): string {
-    return `qemu:dirty-bitmap:${dirtyBitmap}`;
+  /** The meta context that tells what changed since the `since` of this repository's plan. */
+  dirtyContext(repository: number): string {
+    return `qemu:dirty-bitmap:${dirtyBitmapPrefix}${repository}`;
   }
 
   /** @throws {Error} when what was read may not be of that moment after all */
@@ -106,16 +112,17 @@ export class PointInTime {
     }
   }
 
-  /** @param isCommitted  whether the old bitmap may go; if not, the new one does */
-  async end(isCommitted: boolean): Promise<void> {
+  /** @param isCommitted  whether a repository's old bitmaps may go; if not, its new ones do */
+  async end(isCommitted: (repository: number) => boolean): Promise<void> {
     this.#unwatch();
     if (!this.#qmp.isOpen) return;
     await clearRun(this.#qmp);
     rmSync(this.#socketPath, { force: true });
-    for (const { disk, begin, since } of this.#isTaken ? this.#plans : []) {
-      const name = isCommitted ? since : begin;
-      if (name !== undefined) await removeBitmap(this.#qmp, disk.node, name);
-    }
+    for (const { disk, bitmaps } of this.#isTaken ? this.#plans : [])
+      for (const [repository, { begin, since }] of bitmaps.entries()) {
+        const name = isCommitted(repository) ? since : begin;
+        if (name !== undefined) await removeBitmap(this.#qmp, disk.node, name);
+      }
   }
 
   async #take(): Promise<void> {
@@ -132,13 +139,16 @@ export class PointInTime {
       await thaw?.();
     }
     await this.#startServer();
-    for (const [index, { since }] of this.#plans.entries()) {
+    for (const [index, { bitmaps }] of this.#plans.entries()) {
+      const dirty = bitmaps.flatMap(({ since }, repository) =>
+        since === undefined ? [] : [dirtyBitmapPrefix + String(repository)],
+      );
       await this.#qmp.execute("block-export-add", {
         type: "nbd",
         id: exportPrefix + String(index),
         "node-name": scratchPrefix + String(index),
         name: this.exportName(index),
-        ...(since === undefined ? {} : { bitmaps: [dirtyBitmap] }),
+        ...(dirty.length === 0 ? {} : { bitmaps: dirty }),
       });
     }
   }
@@ -180,33 +190,27 @@ export class PointInTime {
   }
 
   #actions(): JsonObject[] {
-    return this.#plans.flatMap(({ disk, begin, since }, index) => {
+    return this.#plans.flatMap(({ disk, bitmaps }, index) => {
       const node = disk.node;
       const scratch = scratchPrefix + String(index);
-      const frozen = { persistent: false, disabled: true, granularity: granularityBytes };
-      const changed = [
-        action("block-dirty-bitmap-add", { node: scratch, name: dirtyBitmap, ...frozen }),
-        action("block-dirty-bitmap-merge", {
-          node: scratch,
-          target: dirtyBitmap,
-          bitmaps: [{ node, name: since ?? "" }],
-        }),
-      ];
-      return [
-        ...(since === undefined ? [] : changed),
+      const ofBitmaps = bitmaps.flatMap(({ begin, since }, repository) => [
+        ...(since === undefined
+          ? []
+          : frozenCopy(node, since, scratch, dirtyBitmapPrefix + String(repository))),
         action("block-dirty-bitmap-add", {
           node,
           name: begin,
           persistent: disk.keepsBitmaps,
           granularity: granularityBytes,
         }),
-        action("blockdev-backup", {
-          "job-id": jobPrefix + String(index),
-          device: node,
-          target: scratch,
-          sync: "none",
-        }),
-      ];
+      ]);
+      const job = {
+        "job-id": jobPrefix + String(index),
+        device: node,
+        target: scratch,
+        sync: "none",
+      };
+      return [...ofBitmaps, action("blockdev-backup", job)];
     });
   }
 
@@ -235,6 +239,19 @@ export class PointInTime {
 /** @returns false when it could not be removed: the next run sees it and tries again */
 export function removeBitmap(qmp: Monitor, node: string, name: string): Promise<boolean> {
   return unlessRefused(qmp.execute("block-dirty-bitmap-remove", { node, name }));
+}
+
+/** A bitmap as it is at the moment, for an export to show. */
+function frozenCopy(node: string, bitmap: string, target: string, name: string): JsonObject[] {
+  const frozen = { persistent: false, disabled: true, granularity: granularityBytes };
+  return [
+    action("block-dirty-bitmap-add", { node: target, name, ...frozen }),
+    action("block-dirty-bitmap-merge", {
+      node: target,
+      target: name,
+      bitmaps: [{ node, name: bitmap }],
+    }),
+  ];
 }
 
 function action(type: string, data: JsonObject): JsonObject {

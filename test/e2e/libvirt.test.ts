@@ -172,6 +172,27 @@ test("what stands in the way is said: another job, a lost bitmap, a domain shut 
   expect(existsSync(place.path("job", "s"))).toBe(false);
 });
 
+test("a domain into two repositories at once, shut off and running", async () => {
+  const { place: made, backup } = await workplace();
+  await using place = made;
+  await place.expect(0, ["-r", "other", "init"]);
+  const vda = makeDisk(place.path("a.qcow2"), "qcow2", "64M", ["write -P 0x11 0 8M"]);
+  libvirt.define("both", diskXml(vda.path, "qcow2", "vda"));
+  const run = async (): Promise<readonly Record<string, number>[]> => {
+    const args = ["-r", "repo", "-r", "other", ...backup("both")];
+    return (await place.json<{ repositories: Record<string, number>[] }>(args)).repositories;
+  };
+  for (const summary of await run()) expect(summary["bytes_read"]).toBeLessThan(9 * mebibyte);
+  libvirt.virsh("start", "--paused", "both");
+  // Its documents are new, its disk is not.
+  for (const summary of await run()) expect(summary["bytes_new"]).toBeLessThan(100_000);
+  libvirt.write("both", "write -P 0x23 30M 1M");
+  for (const summary of await run()) {
+    expect(summary["bytes_read"]).toBeGreaterThanOrEqual(mebibyte);
+    expect(summary["bytes_read"]).toBeLessThan(2 * mebibyte);
+  }
+});
+
 test("an external snapshot, which libvirt gives an empty bitmap of the same name, makes the next run read all", async () => {
   const { place: made, backup } = await workplace();
   await using place = made;

@@ -1,3 +1,4 @@
+import { execFileSync } from "node:child_process";
 import { readdirSync } from "node:fs";
 import { once } from "node:events";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -50,6 +51,42 @@ test("a host that may only add reads only what changed, too", async (context) =>
   const second = await place.json(args, { env });
   expect(second["bytes_read"]).toBeGreaterThanOrEqual(mebibyte);
   expect(second["bytes_read"]).toBeLessThan(1.5 * mebibyte);
+});
+
+test("into two repositories at once, of one moment; killed in the middle, the next run clears up", async (context) => {
+  requires(context, hasQemu, "qemu-system-x86_64 is not installed");
+  await using place = await Workplace.create();
+  await place.expect(0, ["init"]);
+  await place.expect(0, ["-r", "other", "init"]);
+  const disk = makeDisk(place.path("a.qcow2"), "qcow2", "400M", ["write -P 0x11 0 8M"]);
+  await using machine = await PausedMachine.start(place.folder, [disk]);
+  const args = ["-r", "repo", "-r", "other", "backup", "--qmp", machine.qmpPath];
+  const both = [...args, "--scratch", place.folder];
+  await place.expect(0, both);
+  await machine.write("write -P 0x22 10M 200M");
+  const killed = place.start(both);
+  const isExported = async (): Promise<boolean> =>
+    ((await machine.monitor.execute("query-block-exports")) as unknown[]).length > 0;
+  while (!(await isExported())) await sleep(2);
+  killed.kill("SIGKILL");
+  await once(killed, "close");
+  await machine.write("write -P 0x33 350M 1M");
+  const { repositories } = await place.json<{ repositories: Record<string, number>[] }>(both);
+  for (const summary of repositories)
+    expect(summary["bytes_read"]).toBeGreaterThanOrEqual(201 * mebibyte);
+  const again = await place.json<{ repositories: Record<string, number>[] }>(both);
+  for (const summary of again.repositories) expect(summary["bytes_read"]).toBeLessThan(mebibyte);
+  expect((await machine.bitmaps())["vd0"]).toHaveLength(2);
+  expect(readdirSync(place.folder).filter((name) => name.startsWith("ashlar-"))).toEqual([]);
+
+  await machine.quit();
+  for (const repository of ["repo", "other"]) {
+    const target = place.path(`${repository}.raw`);
+    const path = "/machines/testvm/vd0";
+    await place.expect(0, ["-r", repository, "restore", `latest:${path}`, "--to", target]);
+    const compare = ["compare", disk.path, target];
+    expect(execFileSync("qemu-img", compare, { encoding: "utf8" })).toContain("identical");
+  }
 });
 
 test("what makes no sense together is refused", async () => {

@@ -30,7 +30,7 @@ export async function backUpMachine(
   const repository = await place.repository({ warn: (text) => told.push(text) });
   const scratchFolder = place.path("scratch");
   mkdirSync(scratchFolder, { recursive: true });
-  const disks = await machineDisks(repository, {
+  const [disks] = await machineDisks([repository], {
     qmpPath: machine.qmpPath,
     disks: [],
     scratchFolder,

@@ -2,7 +2,7 @@ import { execFileSync } from "node:child_process";
 import { mkdirSync, readdirSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { backup, machineDisks } from "../../src/repo/index.ts";
+import { backup, type DiskSet, machineDisks, type Repository } from "../../src/repo/index.ts";
 import { hasQemu, makeDisk, PausedMachine } from "../support/paused-machine.ts";
 import { requires } from "../support/requires.ts";
 import { TestPlace } from "../support/test-place.ts";
@@ -20,6 +20,15 @@ afterEach(async () => {
 
 function qcow2(name = "a.qcow2", size = "64M", commands = ["write -P 0x11 0 8M"]) {
   return makeDisk(place.path(name), "qcow2", size, commands);
+}
+
+async function disksOf(
+  { qmpPath }: PausedMachine,
+  repository: Repository,
+  scratchFolder = place.path("scratch"),
+): Promise<DiskSet> {
+  const [disks] = await machineDisks([repository], { qmpPath, disks: [], scratchFolder });
+  return disks!;
 }
 
 function start(...disks: ReturnType<typeof makeDisk>[]): Promise<PausedMachine> {
@@ -57,13 +66,8 @@ describe("backup of a running machine", () => {
     const disk = qcow2();
     await using machine = await start(disk);
     const repository = await place.repository();
-    const scratchFolder = place.path("scratch");
-    mkdirSync(scratchFolder);
-    const disks = await machineDisks(repository, {
-      qmpPath: machine.qmpPath,
-      disks: [],
-      scratchFolder,
-    });
+    mkdirSync(place.path("scratch"));
+    const disks = await disksOf(machine, repository);
     const open = disks.open.bind(disks);
     disks.open = async (before) => {
       const opened = await open(before);
@@ -200,11 +204,7 @@ describe("a run that fails loses no change, and leaves the machine as it was", (
     const before = await machine.bitmaps();
     await machine.write("write -P 0x23 30M 1M");
     const repository = await place.repository();
-    const disks = await machineDisks(repository, {
-      qmpPath: machine.qmpPath,
-      disks: [],
-      scratchFolder: place.path("scratch"),
-    });
+    const disks = await disksOf(machine, repository);
     disks.verify = () => Promise.reject(new Error("stop here"));
     await expect(backup(repository, { paths: [], cwd: "/", disks })).rejects.toThrow("stop here");
     expect(await machine.bitmaps()).toEqual(before);
@@ -222,11 +222,7 @@ describe("a run that fails loses no change, and leaves the machine as it was", (
       await backUpMachine(place, machine);
       await machine.write("write -P 0x23 30M 1M");
       const repository = await place.repository();
-      const disks = await machineDisks(repository, {
-        qmpPath: machine.qmpPath,
-        disks: [],
-        scratchFolder: place.path("scratch"),
-      });
+      const disks = await disksOf(machine, repository);
       // As if the process ended there: nothing of what follows is done.
       const killed = new Error("killed");
       if (moment === "opened") disks.verify = () => Promise.reject(killed);
@@ -250,11 +246,7 @@ describe("a run that fails loses no change, and leaves the machine as it was", (
     await using machine = await start(qcow2());
     const repository = await place.repository();
     mkdirSync(place.path("scratch"));
-    const disks = await machineDisks(repository, {
-      qmpPath: machine.qmpPath,
-      disks: [],
-      scratchFolder: place.path("scratch"),
-    });
+    const disks = await disksOf(machine, repository);
     const open = disks.open.bind(disks);
     disks.open = async (before) => {
       const opened = await open(before);
@@ -274,11 +266,7 @@ describe("a run that fails loses no change, and leaves the machine as it was", (
     try {
       await using machine = await start(qcow2("a.qcow2", "256M", ["write -P 0x11 0 200M"]));
       const repository = await place.repository();
-      const disks = await machineDisks(repository, {
-        qmpPath: machine.qmpPath,
-        disks: [],
-        scratchFolder: folder,
-      });
+      const disks = await disksOf(machine, repository, folder);
       const open = disks.open.bind(disks);
       disks.open = async (before) => {
         const opened = await open(before);

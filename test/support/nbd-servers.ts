@@ -49,10 +49,19 @@ export class NbdServer implements AsyncDisposable {
     return `nbd+unix:///${exportName}?socket=${this.socket}`;
   }
 
-  async kill(): Promise<void> {
+  kill(): Promise<void> {
+    return this.#end("SIGKILL");
+  }
+
+  /** In order: it writes its statistics. */
+  quit(): Promise<void> {
+    return this.#end("SIGTERM");
+  }
+
+  async #end(signal: NodeJS.Signals): Promise<void> {
     if (this.#process.exitCode !== null || this.#process.signalCode !== null) return;
     const gone = new Promise((resolve) => this.#process.once("exit", resolve));
-    this.#process.kill("SIGKILL");
+    this.#process.kill(signal);
     await gone;
   }
 

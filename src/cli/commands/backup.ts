@@ -170,18 +170,12 @@ export const command: Command = {
   async run(context, args) {
     const options = backupOptions(context, args);
     const choices = repositoryChoices(context.host, args);
-    if (choices.length > 1 && diskSources(args) !== undefined)
-      throw new UsageError(
-        "Cannot back up disks of machines and servers into several repositories",
-        {
-          hint: "Run backup once for each: every repository keeps its own bitmap in the machine",
-        },
-      );
-    if (choices.length > 1) return backupIntoSeveral(context, choices, options);
+    const openDisks = diskSources(args);
+    if (choices.length > 1) return backupIntoSeveral(context, choices, options, openDisks);
     const repository = await context.openRepository();
     const { backup } = await import("../../repo/index.ts");
     const { output, signal } = context;
-    const disks = await diskSources(args)?.(repository, signal);
+    const [disks] = (await openDisks?.([repository], signal)) ?? [];
     const summary = await backup(
       repository,
       { ...options, disks },

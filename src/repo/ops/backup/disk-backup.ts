@@ -10,11 +10,13 @@ import type { DiskSet, OpenDisk } from "./disk-set.ts";
 import { storeBytes } from "./file-content.ts";
 import { storeImage } from "./image-content.ts";
 import type { ParentDirectory } from "./parent.ts";
+import type { SourceShare } from "./shared-source.ts";
 import type { TreeBackupContext } from "./tree-backup.ts";
 
 const segmentsPerLane = 3;
 
 export interface DiskBackupContext extends TreeBackupContext {
+  readonly share: SourceShare | undefined;
   /** Nanoseconds since the epoch: when disks of machines were so. */
   readonly nowNs: bigint;
   /** Of what a bitmap calls clean, the share to be read all the same; 0 to 1. */
@@ -37,7 +39,10 @@ export async function backUpDisks(
   const { disks, documents, warnings } = await set.open(before);
   for (const warning of warnings) tally.warn(warning, false);
   const root = new Folder();
-  for (const disk of disks) {
+  // Several runs of the same disks are at the same one.
+  const numbers = (): AsyncGenerator<number> => each(disks.keys());
+  for await (const n of context.share?.entries(numbers) ?? numbers()) {
+    const disk = disks[n]!;
     const entry = await before(disk.path);
     const content = await storeDisk(context, disk, entry);
     tally.count(entry === undefined ? "new" : "changed", disk.source.size, disk.path);
@@ -45,7 +50,11 @@ export async function backUpDisks(
     root.put(disk.path, { name: "", metadata, content });
   }
   for (const { path, bytes } of documents) {
-    const { content } = await storeBytes(context.writer, context.storeTree, once(bytes));
+    const { content } = await storeBytes(
+      context.writer,
+      context.storeTree,
+      each(bytes.length === 0 ? [] : [bytes]),
+    );
     const metadata = diskMetadata(context, bytes.length, 0n);
     root.put(path, { name: "", metadata, content });
   }
@@ -72,6 +81,7 @@ async function storeDisk(
     changes: parent === undefined ? undefined : changes,
     // What is damaged in the repository is still on the disk.
     readChunk: readChunk && ((id) => Promise.resolve(readChunk(id)).catch(undefinedIfDamaged)),
+    share: context.share,
     onBytes: (bytes) => {
       tally.advance(bytes, source.path);
     },
@@ -151,6 +161,6 @@ function metadata(
   return { type, mode, ...owner, ...times, size, inode, deviceId: 0n, links: 1, xattrs: [] };
 }
 
-async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
-  if (bytes.length > 0) yield await Promise.resolve(bytes);
+async function* each<T>(items: Iterable<T>): AsyncGenerator<T> {
+  for (const item of items) yield await Promise.resolve(item);
 }

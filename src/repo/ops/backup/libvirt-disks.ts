@@ -7,7 +7,7 @@ import { isLockedForWriting } from "../../../posix/index.ts";
 import type { Repository } from "../repository.ts";
 import type { DiskSet, OpenDisk, OpenDisks } from "./disk-set.ts";
 import { openQcow2 } from "./guest-disk.ts";
-import { findDisks, MachineDisks, type MachineOptions } from "./machine-disks.ts";
+import { findDisks, machineSets, type MachineOptions } from "./machine-disks.ts";
 
 export interface LibvirtOptions extends Pick<MachineOptions, "disks" | "force" | "signal"> {
   readonly domain: string;
@@ -21,15 +21,19 @@ export interface LibvirtOptions extends Pick<MachineOptions, "disks" | "force" |
 
 type Warn = (text: string) => void;
 
+/** @returns a set for each repository */
 export async function libvirtDisks(
-  repository: Repository,
+  repositories: readonly Repository[],
   options: LibvirtOptions,
-): Promise<DiskSet> {
+): Promise<DiskSet[]> {
   const domain = await Domain.open(options.domain, options.connect);
   try {
-    return domain.isRunning
-      ? await running(repository, domain, options)
-      : new ShutOffDisks(domain, options);
+    if (domain.isRunning) return await running(repositories, domain, options);
+    let open = repositories.length;
+    const closed = (): void => {
+      if (--open === 0) domain[Symbol.dispose]();
+    };
+    return repositories.map(() => new ShutOffDisks(domain, options, closed));
   } catch (error) {
     domain[Symbol.dispose]();
     throw error;
@@ -37,13 +41,13 @@ export async function libvirtDisks(
 }
 
 async function running(
-  repository: Repository,
+  repositories: readonly Repository[],
   domain: Domain,
   options: LibvirtOptions,
-): Promise<DiskSet> {
+): Promise<DiskSet[]> {
   const { definition } = domain;
   const monitor = await domain.monitor();
-  const there = await findDisks(repository, monitor);
+  const there = await findDisks(repositories[0]!.environment, monitor);
   const disks = definition.disks.flatMap((disk) => {
     const found = there.find(({ name }) => name === disk.alias);
     const isWanted = options.disks.length === 0 || options.disks.includes(disk.target);
@@ -51,7 +55,7 @@ async function running(
     if (isWanted) throw unreadable(domain, disk, definition.disks);
     return [];
   });
-  return new MachineDisks(repository, {
+  return machineSets(repositories, {
     monitor,
     machine: definition.name,
     disks: chooseDisks(disks, options.disks),
@@ -80,8 +84,10 @@ class ShutOffDisks implements DiskSet {
   readonly #options: LibvirtOptions;
   readonly #disks: readonly DomainDisk[];
   readonly #opened: DiskSource[] = [];
+  readonly #closed: () => void;
+  #isClosed = false;
 
-  constructor(domain: Domain, options: LibvirtOptions) {
+  constructor(domain: Domain, options: LibvirtOptions, closed: () => void) {
     const { disks } = domain.definition;
     const chosen = disks.filter(
       ({ target }) => options.disks.length === 0 || options.disks.includes(target),
@@ -95,6 +101,7 @@ class ShutOffDisks implements DiskSet {
     this.#domain = domain;
     this.#options = options;
     this.#disks = chosen;
+    this.#closed = closed;
     this.paths = chosen.map((disk) => this.#path(disk));
   }
 
@@ -125,8 +132,10 @@ class ShutOffDisks implements DiskSet {
   }
 
   async close(): Promise<void> {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
     for (const source of this.#opened.splice(0)) await source.close();
-    this.#domain[Symbol.dispose]();
+    this.#closed();
   }
 
   #source(disk: DomainDisk): DiskSource {

@@ -1,19 +1,15 @@
 /**
- * The disks of a running machine as the disks of a snapshot, at /machines/NAME/DISK.
- *
- * In the machine a bitmap counts what the guest writes since the last committed snapshot; the snapshot
- * knows it by name (the entry's inode is the number in it). A run begins a new bitmap at its own moment;
- * only when its snapshot is durable does the old one go. So whatever fails, the next run finds either the
- * bitmap of the newest snapshot, or none, and then reads everything.
+ * The disks of a running machine as the disks of a snapshot, at /machines/NAME/DISK: for one repository,
+ * or for several at once, which then get the same moment and are read together. Each has bitmaps of its
+ * own (machine-bitmaps.ts): one that fails keeps its old ones.
  */
-import { toHex, utf8Bytes } from "../../../bytes.ts";
+import { toHex } from "../../../bytes.ts";
 import { FailedError } from "../../../errors.ts";
 import { type DiskRange, NbdSource } from "../../../image/index.ts";
 import {
   asObject,
   chooseDisks,
   clearRun,
-  type DirtyBitmap,
   type DiskPlan,
   listDisks,
   type MachineDisk,
@@ -23,11 +19,13 @@ import {
   removeBitmap,
 } from "../../../machine/index.ts";
 import type { DirectoryEntry } from "../../format/index.ts";
+import type { Environment } from "../environment.ts";
 import type { Repository } from "../repository.ts";
-import { sha256 } from "../sealed-records.ts";
 import { StaleBitmapError } from "./audit.ts";
 import type { DiskSet, OpenDisk, OpenDisks } from "./disk-set.ts";
 import { GuestQuiet } from "./guest-quiet.ts";
+import { type BitmapChoice, MachineBitmaps } from "./machine-bitmaps.ts";
+import { SharedDisk } from "./shared-disk.ts";
 
 export interface MachineOptions {
   readonly qmpPath: string;
@@ -41,23 +39,31 @@ export interface MachineOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Connects, clears what a run that was killed left, and looks; the rest begins when the disks are opened. */
+/**
+ * Connects, clears what a run that was killed left, and looks; the rest begins when the disks are opened.
+ *
+ * @returns a set for each repository
+ */
 export async function machineDisks(
-  repository: Repository,
+  repositories: readonly Repository[],
   options: MachineOptions,
-): Promise<DiskSet> {
+): Promise<DiskSet[]> {
   const monitor = await QmpClient.connect(options.qmpPath, { signal: options.signal });
   try {
     const name = asObject(await monitor.execute("query-name"), "query-name")["name"];
-    const disks = await findDisks(repository, monitor);
-    const { random } = repository.environment;
-    return new MachineDisks(repository, {
+    const { environment } = repositories[0]!;
+    const disks = await findDisks(environment, monitor);
+    return machineSets(repositories, {
       ...options,
       monitor,
       machine: typeof name === "string" && name !== "" ? name.replaceAll("/", "_") : "unnamed",
       disks: chooseDisks(disks, options.disks),
-      quiet: (warn) =>
-        new GuestQuiet(options.agentPath, () => Buffer.from(random.bytes(4)).readUInt32LE(), warn),
+      quiet: (warnOfGuest) =>
+        new GuestQuiet(
+          options.agentPath,
+          () => Buffer.from(environment.random.bytes(4)).readUInt32LE(),
+          warnOfGuest,
+        ),
     });
   } catch (error) {
     monitor.close();
@@ -66,12 +72,10 @@ export async function machineDisks(
 }
 
 /** Clears what a run that was killed left, and looks. */
-export async function findDisks(repository: Repository, qmp: Monitor): Promise<MachineDisk[]> {
+export async function findDisks(environment: Environment, qmp: Monitor): Promise<MachineDisk[]> {
   // Before the look: while a job runs, its filter stands where the disk's node is.
   if ((await clearRun(qmp)).length > 0)
-    repository.environment.warn(
-      "An earlier run was killed; what it left in the machine is cleared",
-    );
+    environment.warn("An earlier run was killed; what it left in the machine is cleared");
   return listDisks(qmp);
 }
 
@@ -96,214 +100,237 @@ interface Quiet {
   thaw(): Promise<void>;
 }
 
-interface Choice {
-  readonly plan: DiskPlan;
-  readonly path: string;
-  readonly state: bigint;
-  /** Of the disk when the bitmap began: what is beyond it is new and in no bitmap. */
-  readonly sizeBefore: number;
+export function machineSets(repositories: readonly Repository[], found: FoundMachine): DiskSet[] {
+  const run = new MachineRun(found, repositories[0]!);
+  return repositories.map((repository) => run.join(repository));
 }
 
-export class MachineDisks implements DiskSet {
-  readonly paths: readonly string[];
-  readonly #repository: Repository;
-  readonly #options: FoundMachine;
-  readonly #qmp: Monitor;
-  readonly #machine: string;
-  readonly #disks: readonly MachineDisk[];
-  readonly #sources: NbdSource[] = [];
-  readonly #random: number;
-  #point: PointInTime | undefined;
-  #plans: readonly DiskPlan[] = [];
-  #isCommitted = false;
-  #isClosed = false;
+/** What the repositories have of one moment. */
+interface Moment {
+  readonly point: PointInTime;
+  readonly sources: NbdSource[];
+  readonly disks: SharedDisk[];
+  /** In the order of the plans' bitmaps. */
+  readonly members: readonly RepositoryDisks[];
+  readonly documents: OpenDisks["documents"];
+  readonly warnings: readonly string[];
+  readonly isQuiet: boolean;
+}
 
-  constructor(repository: Repository, found: FoundMachine) {
-    this.#repository = repository;
-    this.#options = found;
-    this.#qmp = found.monitor;
-    this.#machine = found.machine;
-    this.#disks = found.disks;
-    this.paths = found.disks.map((disk) => this.#path(disk));
-    this.#random = Buffer.from(repository.environment.random.bytes(4)).readUInt32LE();
+/** The machine while it is backed up. The moment is taken when all repositories that are left want it. */
+class MachineRun {
+  readonly found: FoundMachine;
+  readonly #first: Repository;
+  readonly #live = new Set<RepositoryDisks>();
+  readonly #unclosed = new Set<RepositoryDisks>();
+  readonly #arrived = new Map<RepositoryDisks, () => void>();
+  #taking: Promise<Moment> | undefined;
+  #moment: Moment | undefined;
+
+  constructor(found: FoundMachine, first: Repository) {
+    this.found = found;
+    this.#first = first;
   }
 
-  async open(before: (path: string) => Promise<DirectoryEntry | undefined>): Promise<OpenDisks> {
-    const { environment } = this.#repository;
+  join(repository: Repository): DiskSet {
+    const member = new RepositoryDisks(this, repository);
+    this.#live.add(member);
+    this.#unclosed.add(member);
+    return member;
+  }
+
+  /** It has made its choices. @returns when all have, or have left */
+  async arrive(member: RepositoryDisks): Promise<Moment> {
+    await new Promise<void>((go) => {
+      this.#arrived.set(member, go);
+      this.#goOnIfAllAreHere();
+    });
+    return (this.#taking ??= this.#take([...this.#live]));
+  }
+
+  /** It needs the machine no more. With the last one all ends that was begun; what fails may be tried again. */
+  async leave(member: RepositoryDisks): Promise<void> {
+    this.#live.delete(member);
+    const moment = this.#moment;
+    for (const disk of moment?.disks ?? []) disk.leave(moment!.members.indexOf(member));
+    if (this.#live.size > 0) {
+      this.#goOnIfAllAreHere();
+      return;
+    }
+    for (const source of moment?.sources ?? []) source.close();
+    await moment?.point.end((n) => moment.members[n]!.isCommitted);
+    this.#moment = undefined;
+  }
+
+  closed(member: RepositoryDisks): void {
+    this.#unclosed.delete(member);
+    if (this.#unclosed.size > 0) return;
+    this.found.monitor.close();
+    this.found.closed?.();
+  }
+
+  #goOnIfAllAreHere(): void {
+    if ([...this.#live].every((member) => this.#arrived.has(member)))
+      for (const go of this.#arrived.values()) go();
+  }
+
+  async #take(members: readonly RepositoryDisks[]): Promise<Moment> {
+    const { machine, disks, monitor, scratchFolder } = this.found;
     const warnings: string[] = [];
-    const choices: Choice[] = [];
-    for (const disk of this.#disks)
-      choices.push(await this.#choose(disk, await before(this.#path(disk)), warnings));
-    this.#plans = choices.map(({ plan }) => plan);
-    const warn = (text: string): void => void warnings.push(`${this.#machine}: ${text}`);
-    const quiet = this.#options.quiet(warn);
-    this.#point = await PointInTime.take(this.#qmp, this.#plans, {
-      scratchFolder: this.#options.scratchFolder,
-      token: toHex(environment.random.bytes(6)),
+    const warn = (text: string): void => void warnings.push(`${machine}: ${text}`);
+    const quiet = this.found.quiet(warn);
+    const plans = disks.map((disk, n) => ({
+      disk,
+      bitmaps: members.map(({ choices }) => choices[n]!.bitmap),
+    }));
+    const point = await PointInTime.take(monitor, plans, {
+      scratchFolder,
+      token: toHex(this.#first.environment.random.bytes(6)),
       freeze: () => quiet.freeze(),
       thaw: () => quiet.thaw(),
     });
-    const disks: OpenDisk[] = [];
-    for (const [index, choice] of choices.entries())
-      disks.push(await this.#openDisk(index, choice));
-    const own = await this.#document(choices, quiet.wasQuiet);
-    const documents = [own, ...(this.#options.documents?.(warn) ?? [])];
-    return { disks, documents, warnings };
+    const { wasQuiet: isQuiet } = quiet;
+    const moment: Moment = {
+      ...{ point, sources: [], disks: [], members, warnings, isQuiet },
+      documents: this.found.documents?.(warn) ?? [],
+    };
+    // From here on there is something to end, whatever fails.
+    this.#moment = moment;
+    for (const [n, plan] of plans.entries()) {
+      const source = await this.#openExport(point, n, plan);
+      moment.sources.push(source);
+      const readers = members.flatMap((_, at) =>
+        plan.bitmaps[at]!.since === undefined ? [at] : [],
+      );
+      moment.disks.push(new SharedDisk(source, readers));
+    }
+    return moment;
+  }
+
+  async #openExport(
+    point: PointInTime,
+    n: number,
+    { disk, bitmaps }: DiskPlan,
+  ): Promise<NbdSource> {
+    const place = { kind: "unix", path: point.socketPath } as const;
+    const source = await NbdSource.open(
+      { place, exportName: point.exportName(n) },
+      {
+        path: `${this.found.machine}:${disk.name}`,
+        signal: this.found.signal,
+        dirtyContexts: bitmaps.flatMap(({ since }, at) =>
+          since === undefined ? [] : [point.dirtyContext(at)],
+        ),
+      },
+    );
+    if (source.size === disk.size) return source;
+    source.close();
+    throw new FailedError(`Cannot back up ${source.path}: its size changed as the backup began`);
+  }
+}
+
+/** The machine's disks for one repository. */
+class RepositoryDisks implements DiskSet {
+  readonly paths: readonly string[];
+  choices: readonly BitmapChoice[] = [];
+  isCommitted = false;
+  readonly #run: MachineRun;
+  readonly #repository: Repository;
+  readonly #bitmaps: MachineBitmaps;
+  #moment: Moment | undefined;
+  #isClosed = false;
+
+  constructor(run: MachineRun, repository: Repository) {
+    this.#run = run;
+    this.#repository = repository;
+    this.#bitmaps = new MachineBitmaps(run.found.monitor, repository);
+    this.paths = run.found.disks.map((disk) => this.#path(disk));
+  }
+
+  async open(before: (path: string) => Promise<DirectoryEntry | undefined>): Promise<OpenDisks> {
+    const { disks, machine, force = false } = this.#run.found;
+    const choices: BitmapChoice[] = [];
+    for (const disk of disks)
+      choices.push(await this.#bitmaps.choose(disk, await before(this.#path(disk)), force));
+    this.choices = choices;
+    const moment = await this.#run.arrive(this);
+    this.#moment = moment;
+    const opened: OpenDisk[] = [];
+    for (const n of disks.keys()) opened.push(await this.#openDisk(moment, n));
+    const warnings = disks.flatMap(({ name }, n) => {
+      const reason = choices[n]!.reasonToReadAll;
+      return reason === undefined ? [] : [`${machine}: all of disk ${name} is read: ${reason}`];
+    });
+    return {
+      disks: opened,
+      documents: [await this.#document(moment.isQuiet), ...moment.documents],
+      warnings: [...warnings, ...moment.warnings],
+    };
   }
 
   verify(): Promise<void> {
-    return this.#point?.verify() ?? Promise.resolve();
+    return this.#moment?.point.verify() ?? Promise.resolve();
   }
 
   async committed(): Promise<void> {
-    this.#isCommitted = true;
+    this.isCommitted = true;
     // What fails here is tried again at the end, and then by the next run: the snapshot stands.
-    await this.#end().catch(() => undefined);
+    await this.#run.leave(this).catch(() => undefined);
   }
 
   async close(error?: unknown): Promise<void> {
     if (this.#isClosed) return;
     this.#isClosed = true;
+    const { monitor, disks, machine } = this.#run.found;
     try {
-      await this.#end();
+      await this.#run.leave(this);
       // What it calls clean is not: nothing that rests on it may follow.
       if (error instanceof StaleBitmapError)
-        for (const { disk, since } of this.#plans)
-          if (since !== undefined) await removeBitmap(this.#qmp, disk.node, since);
+        for (const [n, { bitmap }] of this.choices.entries())
+          if (bitmap.since !== undefined) await removeBitmap(monitor, disks[n]!.node, bitmap.since);
     } catch (failure) {
       const reason = failure instanceof Error ? failure.message : String(failure);
       this.#repository.environment.warn(
-        `${this.#machine}: cannot clear up after the backup: ${reason}. The next run does`,
+        `${machine}: cannot clear up after the backup: ${reason}. The next run does`,
       );
     } finally {
-      this.#qmp.close();
-      this.#options.closed?.();
+      this.#run.closed(this);
     }
-  }
-
-  async #end(): Promise<void> {
-    for (const source of this.#sources.splice(0)) source.close();
-    await this.#point?.end(this.#isCommitted);
-    this.#point = undefined;
   }
 
   #path(disk: MachineDisk): string {
-    return `/machines/${this.#machine}/${disk.name}`;
+    return `/machines/${this.#run.found.machine}/${disk.name}`;
   }
 
-  get #prefix(): string {
-    return `ashlar-${this.#repository.idHex.slice(0, 8)}-`;
+  async #openDisk({ point, sources, disks, members }: Moment, n: number): Promise<OpenDisk> {
+    const { bitmap, state, sizeBefore } = this.choices[n]!;
+    const at = members.indexOf(this);
+    const source = disks[n]!.view(at);
+    const disk = { path: this.paths[n]!, source, state };
+    if (bitmap.since === undefined) return disk;
+    const changes = await sources[n]!.changes(point.dirtyContext(at));
+    return { ...disk, changes: withGrowth(changes, sizeBefore, source.size) };
   }
 
-  /**
-   * Half of it tells which file the bitmap is in: with an external snapshot libvirt gives the new file an
-   * empty bitmap of the same name, which knows nothing of what changed before.
-   */
-  #state({ image }: MachineDisk): bigint {
-    const file = BigInt(`0x${sha256(utf8Bytes(image)).slice(0, 8)}`);
-    return (BigInt(this.#random) << 32n) | file | 1n;
-  }
-
-  #bitmapName(state: bigint): string {
-    return this.#prefix + state.toString(16).padStart(16, "0");
-  }
-
-  /** Takes out bitmaps of runs that never committed, and decides whether the one that did can be used. */
-  async #choose(
-    disk: MachineDisk,
-    before: DirectoryEntry | undefined,
-    warnings: string[],
-  ): Promise<Choice> {
-    const last = before === undefined ? 0n : before.metadata.inode;
-    const wanted = last === 0n ? undefined : this.#bitmapName(last);
-    const state = this.#state(disk);
-    const begin = this.#bitmapName(state);
-    const sizeBefore = before?.metadata.size ?? 0;
-    const bitmap = disk.bitmaps.find(({ name }) => name === wanted);
-    const reason =
-      before === undefined || wanted === undefined
-        ? undefined
-        : this.#reasonToReadAll(disk, bitmap, isSameFile(last, state), sizeBefore);
-    const isUsed = bitmap !== undefined && reason === undefined && this.#options.force !== true;
-    if (reason !== undefined)
-      warnings.push(`${this.#machine}: all of disk ${disk.name} is read: ${reason}`);
-    for (const { name } of disk.bitmaps) {
-      const isOurs = name.startsWith(this.#prefix);
-      if (isOurs && (name !== wanted || reason !== undefined))
-        await removeBitmap(this.#qmp, disk.node, name);
-    }
-    const since = isUsed ? { since: bitmap.name } : {};
-    return { plan: { disk, begin, ...since }, path: this.#path(disk), state, sizeBefore };
-  }
-
-  #reasonToReadAll(
-    disk: MachineDisk,
-    bitmap: DirtyBitmap | undefined,
-    isSameFile: boolean,
-    sizeBefore: number,
-  ): string | undefined {
-    const isThere = bitmap !== undefined;
-    const fault = bitmap?.fault;
-    if (!isThere && !disk.keepsBitmaps)
-      return `its bitmap ended with the machine: a ${disk.format} disk${disk.format === "qcow2" ? " of compat 0.10" : ""} cannot keep one`;
-    if (!isThere)
-      return "the bitmap of the last snapshot is gone (a crash, an external snapshot, a migration, another image, or another program)";
-    if (fault !== undefined) return `the bitmap of the last snapshot cannot be used: ${fault}`;
-    if (!isSameFile)
-      return "it is in another file than at the last snapshot (an external snapshot, a copy, or the file was renamed)";
-    if (disk.size < sizeBefore) return "it has become smaller";
-    return undefined;
-  }
-
-  async #openDisk(index: number, { plan, path, state, sizeBefore }: Choice): Promise<OpenDisk> {
-    const { disk, since } = plan;
-    const point = this.#point!;
-    const place = { kind: "unix", path: point.socketPath } as const;
-    const source = await NbdSource.open(
-      { place, exportName: point.exportName(index) },
-      {
-        path: `${this.#machine}:${disk.name}`,
-        signal: this.#options.signal,
-        ...(since === undefined ? {} : { dirtyContext: point.dirtyContext }),
-      },
-    );
-    this.#sources.push(source);
-    if (source.size !== disk.size)
-      throw new FailedError(`Cannot back up ${source.path}: its size changed as the backup began`);
-    if (since === undefined) return { path, source, state };
-    const changes = withGrowth(await source.changes(), sizeBefore, disk.size);
-    return { path, source, state, changes };
-  }
-
-  async #document(
-    choices: readonly Choice[],
-    isQuiet: boolean,
-  ): Promise<OpenDisks["documents"][number]> {
+  async #document(isQuiet: boolean): Promise<OpenDisks["documents"][number]> {
+    const { monitor, machine: name, disks } = this.#run.found;
     const [uuid, block] = await Promise.all(
-      ["query-uuid", "query-block"].map((command) => this.#qmp.execute(command)),
+      ["query-uuid", "query-block"].map((command) => monitor.execute(command)),
     );
     const machine = {
-      name: this.#machine,
+      name,
       uuid: asObject(uuid, "query-uuid")["UUID"],
-      qemu: this.#qmp.version,
+      qemu: monitor.version,
       quiesced: isQuiet,
-      disks: choices.map(({ plan: { disk, begin, since } }) => ({
-        name: disk.name,
-        node: disk.node,
-        size: disk.size,
-        format: disk.format,
-        bitmap: begin,
-        since: since ?? null,
-      })),
+      disks: this.choices.map(({ bitmap: { begin, since } }, n) => {
+        const { name: disk, node, size, format } = disks[n]!;
+        return { name: disk, node, size, format, bitmap: begin, since: since ?? null };
+      }),
       block,
     };
     const bytes = Buffer.from(`${JSON.stringify(machine, undefined, 2)}\n`);
-    return { path: `/machines/${this.#machine}/machine.json`, bytes };
+    return { path: `/machines/${name}/machine.json`, bytes };
   }
-}
-
-function isSameFile(one: bigint, other: bigint): boolean {
-  return BigInt.asUintN(32, one) === BigInt.asUintN(32, other);
 }
 
 /** A bitmap follows its disk when it grows, and calls the new part clean. */

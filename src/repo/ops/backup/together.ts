@@ -5,10 +5,17 @@
 import { UsageError } from "../../../errors.ts";
 import type { Repository } from "../repository.ts";
 import { backup } from "./backup.ts";
+import type { DiskSet } from "./disk-set.ts";
 import type { BackupHooks, BackupOptions, BackupSummary, StreamInput } from "./options.ts";
 import { SharedSource } from "./shared-source.ts";
 
 export type BackupOutcome = { readonly summary: BackupSummary } | { readonly error: unknown };
+
+/** As for one repository, but each has disks of its own. */
+export interface BackupTogetherOptions extends Omit<BackupOptions, "disks"> {
+  /** @returns a set for each repository */
+  readonly openDisks?: (() => Promise<readonly DiskSet[]>) | undefined;
+}
 
 /**
  * @param hooksOf  by the repository's place in the list
@@ -17,7 +24,7 @@ export type BackupOutcome = { readonly summary: BackupSummary } | { readonly err
  */
 export async function backupTogether(
   repositories: readonly Repository[],
-  options: BackupOptions,
+  { openDisks, ...options }: BackupTogetherOptions,
   hooksOf: (index: number) => BackupHooks,
 ): Promise<readonly BackupOutcome[]> {
   if (options.parent !== undefined) {
@@ -27,13 +34,14 @@ export async function backupTogether(
   }
   if (new Set(repositories.map(({ idHex }) => idHex)).size < repositories.length)
     throw new UsageError("Cannot back up twice into the same repository: -r names it twice");
+  const disks = await openDisks?.();
   const shared = new SharedSource(repositories.length);
   const streams = sharedStreams(options.stream, shared, repositories.length);
   // One time for all: a night has the same in each.
   const timeMs = options.timeMs ?? repositories[0]?.environment.clock.now();
   const runs = repositories.map(async (repository, index): Promise<BackupOutcome> => {
     const share = shared.party(index);
-    const own = { ...options, timeMs, share, stream: streams[index] };
+    const own = { ...options, timeMs, share, stream: streams[index], disks: disks?.[index] };
     try {
       return { summary: await backup(repository, own, hooksOf(index)) };
     } catch (error) {
