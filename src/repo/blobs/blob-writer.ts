@@ -210,6 +210,8 @@ export class BlobWriter {
     this.#memory = new PackMemory(sizes, this.#pool.laneCount, (lane, memory) => {
       this.#pool.room(lane, { seal: this.#newSeal("data"), memory });
     });
+    // Answers from far away are waited for before the first cut.
+    if (lanes > 0 && !options.storage.traits.local) this.#pool.start();
   }
 
   /**

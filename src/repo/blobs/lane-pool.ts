@@ -24,7 +24,7 @@ export interface CutAnswer extends LaneMessage<"cut"> {
 }
 
 interface PoolLane {
-  /** Started with its first work: a night without any starts no thread. */
+  /** Started with its first work, unless all were started before: a night without any starts no thread. */
   executor: Executor<ToLane> | undefined;
   /** What it is told when it starts. */
   readonly early: ToLane[];
@@ -77,10 +77,15 @@ export class LanePool {
     return this.#lanes.length;
   }
 
+  /** While something else takes its time, so that the first work need not wait for threads. */
+  start(): void {
+    for (const lane of this.#lanes) this.#started(lane);
+  }
+
   /** Waits for a free slot, and for the parts to be read, cut and named. */
   async cut(cutter: Cutter, parts: readonly CutSource[]): Promise<CutAnswer> {
     const lane = await this.#takeSlot();
-    const executor = (lane.executor ??= this.#start(lane));
+    const executor = this.#started(lane);
     const job = this.#nextJob++;
     const answer = await new Promise<LaneMessage<"cut">>((resolve, reject) => {
       this.#cuts.set(job, { resolve, reject });
@@ -137,6 +142,11 @@ export class LanePool {
     await Promise.all(
       this.#lanes.flatMap(({ executor }) => (executor === undefined ? [] : [executor.close()])),
     );
+  }
+
+  #started(lane: PoolLane): Executor<ToLane> {
+    lane.executor ??= this.#start(lane);
+    return lane.executor;
   }
 
   #start(lane: PoolLane): Executor<ToLane> {

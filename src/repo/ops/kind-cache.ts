@@ -30,6 +30,14 @@ export class KindCache {
     return new KindCache(hints, parseKinds((await hints.read(hintName)) ?? "{}"));
   }
 
+  /** Index objects that this run has put itself need not be looked into. */
+  static async add(repository: Repository, indexObjects: readonly string[]): Promise<void> {
+    const cache = await KindCache.load(repository);
+    for (const [name, kind] of cache.#before) cache.set(name, kind);
+    for (const name of indexObjects) cache.set(name, "index");
+    await cache.save();
+  }
+
   get(name: string): CachedKind | undefined {
     return this.#before.get(name);
   }

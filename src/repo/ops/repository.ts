@@ -221,11 +221,16 @@ export class Repository implements AsyncDisposable {
    * names, hold nothing that may be reused (R2, R3). Readers find what is there all the same.
    */
   async writersIndex(): Promise<BlobIndex> {
+    const [index, protocol] = await Promise.all([this.#freshIndex(), loadProtocol(this, ["mark"])]);
+    index.hidePacks(hiddenPacks(protocol));
+    await index.restrictToListed(this.storage.list("data"));
+    return index;
+  }
+
+  async #freshIndex(): Promise<BlobIndex> {
     const wasOpen = this.#index !== undefined;
     const index = await this.index();
     if (wasOpen) await index.refresh();
-    index.hidePacks(hiddenPacks(await loadProtocol(this, ["mark"])));
-    await index.restrictToListed(this.storage.list("data"));
     return index;
   }
 

@@ -22,6 +22,7 @@ import type { DirectoryContent, DirectoryEntry, Snapshot } from "../../format/in
 import { commitSnapshot } from "../commit.ts";
 import { progressIntervalMs, repeat } from "../environment.ts";
 import { releasedMarks } from "../released-marks.ts";
+import { KindCache } from "../kind-cache.ts";
 import type { Repository } from "../repository.ts";
 import { Session } from "../sessions.ts";
 import { readableSnapshots, resolveSnapshot, type StoredSnapshot } from "../snapshots.ts";
@@ -124,12 +125,15 @@ class BackupRun {
   async execute(session: Session | undefined): Promise<BackupSummary> {
     const { storage, role } = this.#repository;
     const chain = new WriterChain(this.#repository);
-    const fault = await chain.missingLast();
+    // At once: from far away each answer takes its time.
+    const [fault, index, known] = await Promise.all([
+      chain.missingLast(),
+      this.#repository.writersIndex(),
+      role === "full" ? readableSnapshots(this.#repository) : [],
+    ]);
     if (fault !== undefined) this.#tally.warn(fault);
-    const index = await this.#repository.writersIndex();
     session?.acknowledgeMarks(() => releasedMarks(this.#repository, index));
     using nodes = role === "backup" ? this.#localNodes() : undefined;
-    const known = role === "full" ? await readableSnapshots(this.#repository) : [];
     const parent = await this.#findParent(known, nodes);
 
     const metered = new MeteredStorage(storage, {
@@ -158,6 +162,7 @@ class BackupRun {
       // A night without anything new leaves the index as it is: merging would be most of what it costs.
       if (session !== undefined && indexWriter.written.length > 0)
         await indexWriter.mergeOwn(index);
+      if (session !== undefined) await KindCache.add(this.#repository, indexWriter.written);
       const own = known.filter((snapshot) => snapshot.writer === this.#repository.writer.writerId);
       const link = await chain.next(own);
       const summary = this.#summary(writer, metered, parent);
@@ -200,10 +205,14 @@ class BackupRun {
     const { environment, settings } = this.#repository;
     const nodeBases = await this.#nodeBases(index, nodes ?? parent?.source);
     const storeTree: StoreTree = async (node, findBefore) => {
-      const id = await writer.storeTree(node, async () => {
-        const before = await findBefore?.();
-        return before === undefined ? [] : ((await nodeBases?.known([{ id: before }])) ?? []);
-      });
+      // Looking for what stood there before may be a request: not where nothing is stored against it.
+      const findBases =
+        nodeBases &&
+        (async () => {
+          const before = await findBefore?.();
+          return before === undefined ? [] : nodeBases.known([{ id: before }]);
+        });
+      const id = await writer.storeTree(node, findBases);
       nodes?.add(id, node);
       return id;
     };
