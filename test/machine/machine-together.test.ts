@@ -1,7 +1,7 @@
 /** A running machine into two repositories at once: one moment, one reading, bitmaps for each. */
 import { mkdirSync, readdirSync, readFileSync } from "node:fs";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { FailedError } from "../../src/errors.ts";
+import { BackendError, FailedError } from "../../src/errors.ts";
 import {
   type BackupOutcome,
   type BackupSummary,
@@ -9,10 +9,14 @@ import {
   type DiskSet,
   machineDisks,
 } from "../../src/repo/index.ts";
+import type { ObjectKind, Storage, StorageCall } from "../../src/storage/index.ts";
+import { WrappedStorage } from "../../src/storage/wrapped.ts";
 import { hasQemu, makeDisk, PausedMachine } from "../support/paused-machine.ts";
 import { requires } from "../support/requires.ts";
 import { TestPlace } from "../support/test-place.ts";
 import { backUpMachine, contentOf, restored } from "./backup-support.ts";
+
+type StoredPut = [name: string, parts: readonly Uint8Array[], call?: StorageCall];
 
 const mebibyte = 1 << 20;
 let near: TestPlace;
@@ -30,14 +34,18 @@ afterEach(async () => {
   await far[Symbol.asyncDispose]();
 });
 
-/** @param change  what happens to the far repository's share */
+/**
+ * @param change  what happens to the far repository's share
+ * @param wrap  between it and its storage
+ */
 async function backUpBoth(
   machine: PausedMachine,
   change: (disks: DiskSet) => void = () => undefined,
+  wrap: (storage: Storage) => Storage = (storage) => storage,
 ): Promise<{ outcomes: readonly BackupOutcome[]; told: string[] }> {
   const told: string[] = [];
   const warn = (text: string): void => void told.push(text);
-  const repositories = [await near.repository({ warn }), await far.repository({ warn })];
+  const repositories = [await near.repository({ warn }), await far.repository({ warn }, wrap)];
   const openDisks = async (): Promise<DiskSet[]> => {
     const options = { qmpPath: machine.qmpPath, disks: [], scratchFolder: near.path("scratch") };
     const sets = await machineDisks(repositories, options);
@@ -126,6 +134,20 @@ test.each(["looks", "reads", "commits"] as const)(
     expect([content[30 * mebibyte], content[40 * mebibyte]]).toEqual([0x22, 0x33]);
   },
 );
+
+test("one whose storage takes nothing holds up nobody", async () => {
+  class NoSessions extends WrappedStorage {
+    override put(kind: ObjectKind, ...rest: StoredPut): ReturnType<Storage["put"]> {
+      if (kind === "locks") return Promise.reject(new BackendError("it takes nothing"));
+      return super.put(kind, ...rest);
+    }
+  }
+  await using machine = await PausedMachine.start(near.folder, [disk]);
+  const { outcomes } = await backUpBoth(machine, undefined, (storage) => new NoSessions(storage));
+  summaryOf(outcomes[0]);
+  expect(outcomes[1]).toMatchObject({ error: { message: "it takes nothing" } });
+  await expectCleared(machine);
+});
 
 test("a machine that ends meanwhile fails both", async () => {
   await using machine = await PausedMachine.start(near.folder, [disk]);

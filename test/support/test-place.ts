@@ -12,6 +12,7 @@ import {
   openStorage,
   Repository,
 } from "../../src/repo/index.ts";
+import type { Storage } from "../../src/storage/index.ts";
 import { fixedRandom } from "./fixed-random.ts";
 
 export const credential = {
@@ -45,8 +46,11 @@ export class TestPlace implements AsyncDisposable {
   }
 
   /** A fresh opening, as another run of the program would have; closed with the place. */
-  async repository(environment: Partial<Environment> = {}): Promise<Repository> {
-    const storage = await openStorage(this.path("repo"));
+  async repository(
+    environment: Partial<Environment> = {},
+    wrap: (storage: Storage) => Storage = (storage) => storage,
+  ): Promise<Repository> {
+    const storage = wrap(await openStorage(this.path("repo")));
     const repository = await Repository.open(storage, credential, {
       ...this.environment(),
       ...environment,

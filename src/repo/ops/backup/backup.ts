@@ -56,14 +56,16 @@ export async function backup(
 ): Promise<BackupSummary> {
   assertSourcesNamed(options);
   const run = new BackupRun(repository, options, hooks);
-  // A dry run writes nothing, not even a session: what it finds may be gone when it matters.
-  const session = options.dryRun === true ? undefined : await Session.start(repository, "writer");
-  const stopShowing =
-    hooks.onProgress &&
-    repeat(repository.environment.clock, progressIntervalMs, () => {
-      run.showProgress();
-    });
+  let session: Session | undefined;
+  let stopShowing: (() => void) | undefined;
   try {
+    // A dry run writes nothing, not even a session: what it finds may be gone when it matters.
+    if (options.dryRun !== true) session = await Session.start(repository, "writer");
+    stopShowing =
+      hooks.onProgress &&
+      repeat(repository.environment.clock, progressIntervalMs, () => {
+        run.showProgress();
+      });
     const summary = await run.execute(session);
     await session?.endCommitted();
     await options.disks?.close();
